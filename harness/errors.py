@@ -1,0 +1,72 @@
+"""Every error that Bootgate raises on purpose, in one tree.
+
+Three branches, because three people have to act on them:
+
+* `UsageError`: whoever typed the command. Exit status 2.
+* `RigFault`: whoever keeps the rig (tools, machine, this program). Exit status 3.
+* `FirmwareFault`: whoever wrote the firmware under test. It becomes an outcome
+  (`no_drive`) and never ends the run by itself.
+
+Each message says what happened, to what, and what the user can do.
+"""
+
+
+class BootgateError(Exception):
+    """Root of the tree. `str(error)` is one line, fit to be shown as it is."""
+
+    exit_status = 3
+
+
+class UsageError(BootgateError):
+    """The command or its input cannot be used; nothing was started."""
+
+    exit_status = 2
+
+
+class FirmwareError(UsageError):
+    """What `--firmware` names is not a firmware tree that can be run."""
+
+
+class ReportFolderError(UsageError):
+    """The report folder cannot be used."""
+
+
+class RigFault(BootgateError):
+    """The instrument failed; what it was looking at is not to blame."""
+
+    exit_status = 3
+
+
+class ToolError(RigFault):
+    """A program, kernel or file that the rig is made of is missing or does not work."""
+
+
+class DiskFull(RigFault):
+    """The disk that holds the cache or the report has no room left."""
+
+
+class QemuError(RigFault):
+    """QEMU did not start, ended by itself, or refused a command."""
+
+
+class ConsoleError(RigFault):
+    """A serial console did not answer as a shell does."""
+
+
+class CableError(RigFault):
+    """The USB link between gadget and host broke or carried nonsense."""
+
+
+class DeadlineExpired(RigFault):
+    """Something that the rig waited for did not come in its time."""
+
+
+class EndpointCollision(RigFault):
+    """Two interfaces of the gadget got one endpoint address from the virtual UDC.
+
+    A limit of the rig (dummy_hcd), never a result: the case is not judged.
+    """
+
+
+class FirmwareFault(BootgateError):
+    """The firmware under test did something that leaves the host nothing to look at."""

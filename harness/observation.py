@@ -1,0 +1,281 @@
+"""What can be seen during a case, one record for each thing seen.
+
+Host and cable make observations, `harness.outcome` decides from them and from nothing
+else, and the evidence folder keeps them (`observations.jsonl`), so that a case can be
+judged again without QEMU.
+
+`at` is in seconds of wall time since the host was released (QMP `cont`); what was seen
+before that has a negative `at`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+_KINDS: dict[str, type[Observation]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Something seen at a moment."""
+
+    at: float
+    progress: ClassVar[bool] = False
+    """Whether seeing this shows that the host got on with its boot."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Register the kind, so that recordings can be read back."""
+        # dataclass(slots=True) makes the class a second time: the later one counts.
+        _KINDS[cls.__name__] = cls
+
+    def to_json(self) -> str:
+        """One line of JSON; bytes are written as hexadecimal digits."""
+        fields: dict[str, Any] = {"kind": type(self).__name__}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            fields[field.name] = value.hex() if isinstance(value, bytes) else value
+        return json.dumps(fields)
+
+    @staticmethod
+    def from_json(line: str) -> Observation:
+        """Read a line that `to_json` wrote. Raises ValueError for anything else."""
+        fields = json.loads(line)
+        cls = _KINDS.get(fields.pop("kind", ""))
+        if cls is None:
+            raise ValueError(f"not an observation: {line[:80]!r}")
+        for field in dataclasses.fields(cls):
+            value = fields.get(field.name)
+            if field.type == "bytes" and isinstance(value, str):
+                fields[field.name] = bytes.fromhex(value)
+            elif isinstance(value, list):
+                fields[field.name] = tuple(value)
+        return cls(**fields)
+
+
+# --- the gadget -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GadgetState(Observation):
+    """What configfs on the device says just before the host is started.
+
+    `udc` is empty when the gadget is not bound; `luns` are the LUN folders that are part of
+    the configuration, such as "mass_storage.disk0/lun.0"; `drive_promised` says whether the
+    gate files ask for a virtual disk.
+    """
+
+    udc: str
+    functions: tuple[str, ...]
+    luns: tuple[str, ...]
+    drive_promised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDied(Observation):
+    """The device switched itself off, restarted or crashed; `how` says which."""
+
+    how: str
+
+
+# --- the cable ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Plugged(Observation):
+    """The gadget's device_connect crossed the cable: speed is low, full, high or super."""
+
+    speed: str
+    vendor: int
+    product: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unplugged(Observation):
+    """The gadget's device_disconnect crossed the cable."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusReset(Observation):
+    """The host reset the USB device."""
+
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRequest(Observation):
+    """A control transfer that the host asked for (USB 2.0, 9.3)."""
+
+    packet: int
+    request_type: int
+    request: int
+    value: int
+    index: int
+    length: int
+    name: str
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReply(Observation):
+    """The device's answer to the `ControlRequest` of the same `packet` id."""
+
+    packet: int
+    status: str
+    length: int
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiCommand(Observation):
+    """A command block wrapper that the host sent (USB MSC BOT 1.0, 5.1)."""
+
+    tag: int
+    lun: int
+    name: str
+    cdb: bytes
+    length: int
+    to_host: bool
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiReply(Observation):
+    """The command status wrapper that ended a command (USB MSC BOT 1.0, 5.2).
+
+    `status` is "passed", "failed" or "phase error"; `data` holds the first 64 bytes of the
+    data phase, `length` counts all of them.
+    """
+
+    tag: int
+    name: str
+    status: str
+    residue: int
+    length: int
+    data: bytes
+    progress: ClassVar[bool] = True
+
+
+# --- the host -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BiosLine(Observation):
+    """A line of the debug console: the BIOS's log, and what a boot payload says there."""
+
+    text: str
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class HostEvent(Observation):
+    """A QMP event of the host: RESET, SHUTDOWN, GUEST_PANICKED."""
+
+    name: str
+    guest: bool
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class CpuSample(Observation):
+    """The processor, stopped for a moment.
+
+    `linear` is the linear address of the instruction, `code` the 16 bytes there, `flags`
+    EFLAGS, `real_mode` whether CR0.PE is clear.
+    """
+
+    cs: int
+    ip: int
+    linear: int
+    flags: int
+    halted: bool
+    real_mode: bool
+    code: bytes
+
+    @property
+    def interrupts_on(self) -> bool:
+        """EFLAGS.IF (Intel SDM 1, 3.4.3.3)."""
+        return bool(self.flags & 0x200)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskIo(Observation):
+    """The next device's operations so far, seen to have grown since the last look."""
+
+    reads: int
+    writes: int
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Screen(Observation):
+    """The text screen, 25 lines joined by line feeds, trailing blanks removed."""
+
+    text: str
+
+
+class Recorder:
+    """The one stream of observations of a case, in the order in which they were made.
+
+    Any thread may add; one thread waits. Nothing is ever taken out.
+    """
+
+    def __init__(self) -> None:
+        """An empty stream; the clock runs from now until `release`."""
+        self._seen: list[Observation] = []
+        self._changed = threading.Condition()
+        self._zero = time.monotonic()
+
+    def release(self) -> None:
+        """Make this moment the zero of the clock; what was seen before turns negative."""
+        with self._changed:
+            shift = time.monotonic() - self._zero
+            self._seen = [dataclasses.replace(o, at=round(o.at - shift, 6)) for o in self._seen]
+            self._zero += shift
+
+    def now(self) -> float:
+        """Seconds since the zero of the clock."""
+        return round(time.monotonic() - self._zero, 6)
+
+    def add(self, make: Callable[[float], Observation]) -> None:
+        """Add what `make` returns for this moment."""
+        with self._changed:
+            self._seen.append(make(self.now()))
+            self._changed.notify_all()
+
+    def seen(self) -> tuple[Observation, ...]:
+        """Everything so far."""
+        with self._changed:
+            return tuple(self._seen)
+
+    def wait(self, already: int, seconds: float) -> tuple[Observation, ...]:
+        """Everything so far, once it is more than `already`, or after `seconds`."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._seen) > already, timeout=seconds)
+            return tuple(self._seen)
+
+    def wait_until(
+        self, holds: Callable[[tuple[Observation, ...]], bool], seconds: float
+    ) -> tuple[Observation, ...] | None:
+        """Everything so far, once `holds` is true of it; None if that takes over `seconds`."""
+        with self._changed:
+            if self._changed.wait_for(lambda: holds(tuple(self._seen)), timeout=seconds):
+                return tuple(self._seen)
+            return None
+
+
+def write_recording(path: Path, stream: Iterable[Observation]) -> None:
+    """Write a stream, one JSON object a line."""
+    path.write_text("".join(o.to_json() + "\n" for o in stream), encoding="utf-8")
+
+
+def read_recording(path: Path) -> tuple[Observation, ...]:
+    """Read what `write_recording` wrote. Raises ValueError for anything else."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(Observation.from_json(line) for line in lines)
