@@ -7,6 +7,8 @@ Three branches, because three people have to act on them:
 * `FirmwareFault`: whoever wrote the firmware under test. It becomes an outcome
   (`no_drive`) and never ends the run by itself.
 
+And `NotJudged`, which is nobody's fault: a case that cannot say anything.
+
 Each message says what happened, to what, and what the user can do.
 """
 
@@ -61,12 +63,16 @@ class DeadlineExpired(RigFault):
     """Something that the rig waited for did not come in its time."""
 
 
-class EndpointCollision(RigFault):
-    """Two interfaces of the gadget got one endpoint address from the virtual UDC.
-
-    A limit of the rig (dummy_hcd), never a result: the case is not judged.
-    """
-
-
 class FirmwareFault(BootgateError):
     """The firmware under test did something that leaves the host nothing to look at."""
+
+
+class NotJudged(BootgateError):
+    """A case that says nothing about its requirement; the message says why."""
+
+
+class EndpointCollision(NotJudged):
+    """Two interfaces of the gadget got one endpoint address from the virtual UDC.
+
+    A limit of the rig (dummy_hcd), never a result.
+    """

@@ -1,0 +1,1 @@
+"""Observations -> outcome, outcomes -> verdict. Pure: no process, no socket, no clock."""

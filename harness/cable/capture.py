@@ -1,0 +1,249 @@
+"""A capture of the wire that Wireshark opens, written while it happens.
+
+Classic pcap (IETF draft-ietf-opsawg-pcap) with link type LINKTYPE_USB_LINUX_MMAPPED (220):
+each record is a 64-byte usbmon header, little endian here, and the bytes moved. The
+header's layout is `struct usbmon_packet` in the kernel's Documentation/usb/usbmon.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections import defaultdict, deque
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.cable import scsi
+from harness.cable.usbredir import (
+    AltSettingStatus,
+    BulkPacket,
+    ConfigurationStatus,
+    ControlPacket,
+    Data,
+    DeviceConnect,
+    GetAltSetting,
+    GetConfiguration,
+    InterruptPacket,
+    Packet,
+    SetAltSetting,
+    SetConfiguration,
+    Side,
+    Status,
+    Transfer,
+)
+from harness.errors import CableError, DiskFull, RigFault
+
+LINKTYPE_USB_LINUX_MMAPPED = 220
+SNAP_LENGTH = 64 * 1024
+"""How many bytes of a transfer are kept."""
+
+_FILE_HEADER = struct.Struct("<IHHiIII")
+_RECORD_HEADER = struct.Struct("<IIII")
+_USBMON = struct.Struct("<QccBBHccqiiII8siiII")
+_SETUP = struct.Struct("<BBHHH")
+
+# usbmon.rst: "ISO (0), Intr (1), Control (2), Bulk (3)".
+_INTERRUPT, _CONTROL, _BULK = b"\x01", b"\x02", b"\x03"
+_SUBMIT, _COMPLETE = b"S", b"C"
+
+# What Linux gives as an urb's status (Documentation/driver-api/usb/error-codes.rst).
+_ERRNO = {
+    Status.SUCCESS: 0,
+    Status.CANCELLED: -errno.ECONNRESET,
+    Status.INVAL: -errno.EINVAL,
+    Status.IOERROR: -errno.EPROTO,
+    Status.STALL: -errno.EPIPE,
+    Status.TIMEOUT: -errno.ETIMEDOUT,
+    Status.BABBLE: -errno.EOVERFLOW,
+}
+_BUS = 1
+
+
+class Capture:
+    """One capture file. Its methods raise DiskFull or CableError when it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin the file, replacing what was there."""
+        self._path = path
+        self._device = 0
+        self._next_urb = 1
+        # An id may be asked for again before a cancelled transfer's answer is in; answers
+        # come in the order of the questions.
+        self._urbs: defaultdict[tuple[bytes, int], deque[int]] = defaultdict(deque)
+        self._setups: dict[int, int] = {}
+        try:
+            self._file = path.open("wb", buffering=256 * 1024)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._try(
+            lambda: self._file.write(
+                _FILE_HEADER.pack(
+                    0xA1B2C3D4,
+                    2,
+                    4,
+                    0,
+                    0,
+                    _USBMON.size + SNAP_LENGTH,
+                    LINKTYPE_USB_LINUX_MMAPPED,
+                )
+            )
+        )
+
+    def write(self, packet: Packet, sender: Side, now: float) -> None:
+        """Add what a packet stands for; `now` is in seconds since the epoch.
+
+        Packets that are no transfer add nothing, but a configuration or alternate setting
+        becomes the control transfer that it is on a bus: without SET_CONFIGURATION
+        Wireshark does not look for SCSI in bulk transfers.
+        """
+        match packet:
+            case DeviceConnect():
+                # usbredir does not say the address; each plug gets its own, so that
+                # Wireshark does not apply an old device's descriptors to a new one.
+                self._device = self._device % 127 + 1
+            case ControlPacket():
+                setup = _SETUP.pack(
+                    packet.requesttype, packet.request, packet.value, packet.index, packet.length
+                )
+                self._transfer(packet, sender, _CONTROL, now, setup)
+            case BulkPacket():
+                self._transfer(packet, sender, _BULK, now)
+            case InterruptPacket() if packet.inward:
+                # It comes unasked: usbredir's far end does the polling.
+                self._submit(_INTERRUPT, packet.id, packet.endpoint, packet.length, b"", now)
+                self._transfer(packet, sender, _INTERRUPT, now)
+            case InterruptPacket():
+                self._transfer(packet, sender, _INTERRUPT, now)
+            case SetConfiguration():
+                self._own(packet.id, (0x00, scsi.SET_CONFIGURATION, packet.configuration, 0), now)
+            case GetConfiguration():
+                self._own(packet.id, (0x80, scsi.GET_CONFIGURATION, 0, 0), now)
+            case SetAltSetting():
+                self._own(packet.id, (0x01, scsi.SET_INTERFACE, packet.alt, packet.interface), now)
+            case GetAltSetting():
+                self._own(packet.id, (0x81, scsi.GET_INTERFACE, 0, packet.interface), now)
+            case ConfigurationStatus():
+                self._own_answer(packet.id, packet.status, packet.configuration, now)
+            case AltSettingStatus():
+                self._own_answer(packet.id, packet.status, packet.alt, now)
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        self._try(self._file.flush)
+
+    def close(self) -> None:
+        """End the file."""
+        self._try(self._file.close)
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _transfer(
+        self, packet: Transfer, sender: Side, kind: bytes, now: float, setup: bytes = b""
+    ) -> None:
+        if sender is Side.HOST:
+            self._submit(kind, packet.id, packet.endpoint, packet.length, packet.data, now, setup)
+        else:
+            self._complete(
+                kind, packet.id, packet.endpoint, packet.status, packet.length, packet.data, now
+            )
+
+    def _own(self, ident: int, request: tuple[int, int, int, int], now: float) -> None:
+        """A control request that usbredir has a packet of its own for."""
+        direction = request[0] & 0x80
+        length = 1 if direction else 0
+        self._setups[ident] = direction
+        setup = _SETUP.pack(*request, length)
+        self._submit(_CONTROL, ident, direction, length, b"", now, setup)
+
+    def _own_answer(self, ident: int, status: int, value: int, now: float) -> None:
+        direction = self._setups.pop(ident, 0)
+        data = bytes([value]) if direction and not status else b""
+        self._complete(_CONTROL, ident, direction, status, len(data), data, now)
+
+    def _submit(
+        self,
+        kind: bytes,
+        ident: int,
+        endpoint: int,
+        length: int,
+        data: Data,
+        now: float,
+        setup: bytes = b"",
+    ) -> None:
+        urb = self._next_urb
+        self._next_urb += 1
+        self._urbs[kind, ident].append(urb)
+        self._record(urb, _SUBMIT, kind, endpoint, -errno.EINPROGRESS, length, data, now, setup)
+
+    def _complete(
+        self,
+        kind: bytes,
+        ident: int,
+        endpoint: int,
+        status: int,
+        length: int,
+        data: Data,
+        now: float,
+    ) -> None:
+        waiting = self._urbs.get((kind, ident))
+        if not waiting:
+            return  # its question was asked before the capture began
+        urb = waiting.popleft()
+        if not waiting:
+            del self._urbs[kind, ident]
+        code = _ERRNO.get(Status(status)) if status in _ERRNO else -errno.EPROTO
+        self._record(urb, _COMPLETE, kind, endpoint, code or 0, length, data, now)
+
+    def _record(
+        self,
+        urb: int,
+        event: bytes,
+        kind: bytes,
+        endpoint: int,
+        status: int,
+        length: int,
+        data: Data,
+        now: float,
+        setup: bytes = b"",
+    ) -> None:
+        kept = data[:SNAP_LENGTH]
+        seconds, micros = divmod(int(now * 1_000_000), 1_000_000)
+        # usbmon.rst: flag_data is 0 where data is present, else "<" or ">" by direction.
+        absent = b"<" if endpoint & 0x80 else b">"
+        header = _USBMON.pack(
+            urb,
+            event,
+            kind,
+            endpoint,
+            self._device,
+            _BUS,
+            b"\0" if setup else b"-",
+            b"\0" if len(data) else absent,
+            seconds,
+            micros,
+            status,
+            length,
+            len(kept),
+            setup,
+            0,
+            0,
+            0,
+            0,
+        )
+        sizes = (len(header) + len(kept), len(header) + len(data))
+        record = _RECORD_HEADER.pack(seconds, micros, *sizes) + header
+        self._try(lambda: (self._file.write(record), self._file.write(kept)))
+
+    def _try(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> RigFault:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull(f"no room for the capture {self._path}; free some disk space")
+        return CableError(
+            f"the capture {self._path} cannot be written: {error.strerror}; "
+            "choose a folder that can be written"
+        )

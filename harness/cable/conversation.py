@@ -1,0 +1,351 @@
+"""What the two ends of the cable say to each other, as observations.
+
+Nothing here raises on what a device or a host says: the firmware is under test, and its
+nonsense is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+from harness.cable import scsi
+from harness.cable.usbredir import (
+    AltSettingStatus,
+    BulkPacket,
+    ConfigurationStatus,
+    ControlPacket,
+    DeviceConnect,
+    DeviceDisconnect,
+    EpInfo,
+    GetAltSetting,
+    GetConfiguration,
+    InterfaceInfo,
+    Packet,
+    Reset,
+    SetAltSetting,
+    SetConfiguration,
+    Side,
+    Status,
+    TransferType,
+)
+from harness.observation import (
+    BusReset,
+    ControlReply,
+    ControlRequest,
+    Observation,
+    Plugged,
+    ScsiCommand,
+    ScsiReply,
+    Unplugged,
+)
+
+Make = Callable[[float], Observation]
+"""An observation that only lacks its moment: what `Recorder.add` takes."""
+
+KEPT_DATA = 64
+"""How many bytes of a data phase a `ScsiReply` keeps."""
+
+SPEEDS = {0: "low", 1: "full", 2: "high", 3: "super"}
+
+_MASS_STORAGE = (0x08, 0x06, 0x50)
+"""Class, subclass (SCSI transparent) and protocol (BOT) of a drive: BOT 4.3, table 4.5."""
+
+_BY_DEVICE = 0x80
+
+
+def status_word(status: int) -> str:
+    """The status of a usbredir packet in a word: "success", "stall"."""
+    try:
+        return Status(status).name.lower()
+    except ValueError:
+        return f"error {status}"
+
+
+@dataclass(slots=True)
+class _Drive:
+    """One interface that speaks Bulk-Only Transport, and the command it is at."""
+
+    command: scsi.CommandWrapper | None = None
+    data_over: bool = False
+    length: int = 0
+    head: bytearray = field(default_factory=bytearray)
+    asked: dict[int, int] = field(default_factory=dict)
+    """Lengths of the transfers of data and status under way, by packet id."""
+
+    def begin(self, command: scsi.CommandWrapper | None) -> None:
+        """Forget the command before, whether it was answered or not."""
+        self.command = command
+        self.data_over = command is None or not command.length
+        self.length = 0
+        self.head.clear()
+
+    def count(self, data: bytes, length: int) -> None:
+        """Add to the data phase."""
+        self.head += data[: KEPT_DATA - len(self.head)]
+        self.length += length
+        if self.command and self.length >= self.command.length:
+            self.data_over = True
+
+
+class Conversation:
+    """Follows one plugged gadget and one host, packet by packet."""
+
+    def __init__(self) -> None:
+        """Nothing has been said yet."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._ep_info: EpInfo | None = None
+        self._interfaces: InterfaceInfo | None = None
+        self._drives: dict[int, _Drive] = {}
+        self._bulk: dict[int, _Drive] = {}
+        self._reply_length: dict[int, int] = {}
+
+    def see(self, packet: Packet, sender: Side) -> tuple[Make, ...]:
+        """What can be observed in a packet that has crossed the cable, often nothing.
+
+        Interrupt transfers (keyboard, mouse) and bulk transfers of anything but a drive are
+        no observations.
+        """
+        match packet:
+            case BulkPacket():
+                drive = self._bulk.get(packet.endpoint)
+                if drive is None:
+                    return ()
+                seen = self._asked if sender is Side.HOST else self._answered
+                return seen(drive, packet)
+            case ControlPacket() if sender is Side.HOST:
+                return self._control(packet)
+            case ControlPacket():
+                return (_reply(packet.id, packet.status, packet.length),)
+            case SetConfiguration():
+                self._abandon()
+                return self._standard(packet, 0x00, scsi.SET_CONFIGURATION, packet.configuration)
+            case GetConfiguration():
+                return self._standard(packet, _BY_DEVICE, scsi.GET_CONFIGURATION)
+            case SetAltSetting():
+                return self._standard(
+                    packet, 0x01, scsi.SET_INTERFACE, packet.alt, packet.interface
+                )
+            case GetAltSetting():
+                return self._standard(
+                    packet, _BY_DEVICE | 0x01, scsi.GET_INTERFACE, 0, packet.interface
+                )
+            case ConfigurationStatus() | AltSettingStatus():
+                length = self._reply_length.pop(packet.id, 0)
+                return (_reply(packet.id, packet.status, 0 if packet.status else length),)
+            case EpInfo():
+                self._ep_info = packet
+                self._find_drives()
+            case InterfaceInfo():
+                self._interfaces = packet
+                self._find_drives()
+            case DeviceConnect():
+                speed = SPEEDS.get(packet.speed, "unknown")
+                return (
+                    partial(
+                        Plugged, speed=speed, vendor=packet.vendor_id, product=packet.product_id
+                    ),
+                )
+            case DeviceDisconnect():
+                self._forget()
+                return (Unplugged,)
+            case Reset():
+                self._abandon()
+                return (BusReset,)
+        return ()
+
+    # --- control ----------------------------------------------------------------------------
+
+    def _control(self, packet: ControlPacket) -> tuple[Make, ...]:
+        name = scsi.control_name(packet.requesttype, packet.request, packet.value)
+        if name == "BULK_ONLY_RESET" and (drive := self._drives.get(packet.index & 0xFF)):
+            drive.begin(None)
+        return (
+            partial(
+                ControlRequest,
+                packet=packet.id,
+                request_type=packet.requesttype,
+                request=packet.request,
+                value=packet.value,
+                index=packet.index,
+                length=packet.length,
+                name=name,
+            ),
+        )
+
+    def _standard(
+        self, packet: Packet, request_type: int, request: int, value: int = 0, index: int = 0
+    ) -> tuple[Make, ...]:
+        """A request that usbredir has a packet of its own for, as what it is on the wire."""
+        length = 1 if request_type & _BY_DEVICE else 0
+        self._reply_length[packet.id] = length
+        return (
+            partial(
+                ControlRequest,
+                packet=packet.id,
+                request_type=request_type,
+                request=request,
+                value=value,
+                index=index,
+                length=length,
+                name=scsi.control_name(request_type, request, value),
+            ),
+        )
+
+    # --- the drive --------------------------------------------------------------------------
+
+    def _find_drives(self) -> None:
+        """Which bulk endpoints belong to a drive; a drive keeps its state while it stays."""
+        if self._ep_info is None or self._interfaces is None:
+            return
+        numbers = {i.number for i in self._interfaces.interfaces if i[1:] == _MASS_STORAGE}
+        self._drives = {number: self._drives.get(number, _Drive()) for number in numbers}
+        self._bulk = {}
+        for address in (*range(0x10), *range(0x80, 0x90)):
+            endpoint = self._ep_info.at(address)
+            if endpoint.type == TransferType.BULK and endpoint.interface in numbers:
+                self._bulk[address] = self._drives[endpoint.interface]
+
+    def _abandon(self) -> None:
+        """A reset or a new configuration ends every command (BOT 5.3.3)."""
+        for drive in self._drives.values():
+            drive.begin(None)
+            drive.asked.clear()
+
+    def _asked(self, drive: _Drive, packet: BulkPacket) -> tuple[Make, ...]:
+        if packet.inward:
+            drive.asked[packet.id] = packet.length
+            return ()
+        data = bytes(packet.data[:KEPT_DATA]) if packet.length == 31 else b""
+        command = scsi.parse_cbw(data)
+        if command is None:
+            drive.asked[packet.id] = packet.length
+            drive.head += bytes(packet.data[: KEPT_DATA - len(drive.head)])
+            return ()
+        drive.begin(command)
+        return (
+            partial(
+                ScsiCommand,
+                tag=command.tag,
+                lun=command.lun,
+                name=scsi.command_name(command.cdb),
+                cdb=command.cdb,
+                length=command.length,
+                to_host=command.to_host,
+            ),
+        )
+
+    def _answered(self, drive: _Drive, packet: BulkPacket) -> tuple[Make, ...]:
+        command = drive.command
+        asked = drive.asked.pop(packet.id, None)
+        if not packet.inward:
+            # The completion of the command wrapper itself was never entered in `asked`.
+            if asked is not None and not drive.data_over:
+                drive.count(b"", packet.length)
+            return ()
+        if packet.status != Status.SUCCESS and not packet.length:
+            # A stall ends the data phase; the wrapper follows (BOT 6.7.2). A stall of the
+            # wrapper itself is followed by a second try (BOT 6.3, figure 2).
+            drive.data_over |= packet.status == Status.STALL
+            return ()
+        head = bytes(packet.data[:KEPT_DATA])
+        status = scsi.parse_csw(head) if packet.length == 13 else None
+        if command is None:
+            # Somebody else's answer: there is nothing that it could end.
+            return () if status is None else (_scsi_reply(status, None, drive),)
+        matches = status is not None and status.tag == command.tag
+        if command.to_host and not drive.data_over and not matches:
+            drive.count(head, packet.length)
+            # A short packet ends the data phase (USB 2.0, 5.8.3).
+            drive.data_over |= asked is not None and packet.length < asked
+            return ()
+        reply = _scsi_reply(status if matches else None, command, drive)
+        drive.begin(None)
+        return (reply,)
+
+
+def _scsi_reply(
+    status: scsi.StatusWrapper | None, command: scsi.CommandWrapper | None, drive: _Drive
+) -> Make:
+    words = {0: "passed", 1: "failed"}
+    known = status is not None and command is not None
+    tag = command.tag if command else status.tag if status else 0
+    return partial(
+        ScsiReply,
+        tag=tag,
+        name=scsi.command_name(command.cdb) if command else "no command",
+        status=words.get(status.status, "phase error") if known and status else "phase error",
+        residue=status.residue if status else 0,
+        length=drive.length if command else 0,
+        data=bytes(drive.head) if command else b"",
+    )
+
+
+def _reply(packet: int, status: int, length: int) -> Make:
+    return partial(ControlReply, packet=packet, status=status_word(status), length=length)
+
+
+# --- as text --------------------------------------------------------------------------------
+
+
+def transcript(stream: Iterable[Observation]) -> str:
+    """The wire as text, one line for each command, request, reset and plug event.
+
+    A line stands at the moment of the question and has the answer at its end; "no answer"
+    means that none came in this stream.
+    """
+    lines: list[str] = []
+    waiting: dict[tuple[str, int], int] = {}
+
+    def answer(key: tuple[str, int], words: str, at: float, fallback: str) -> None:
+        place = waiting.pop(key, None)
+        if place is None:
+            lines.append(f"{at:+10.6f}  {fallback}: {words}")
+        else:
+            lines[place] = f"{lines[place]}: {words}"
+
+    for o in stream:
+        match o:
+            case Plugged():
+                text = f"plugged in: {o.speed} speed, {o.vendor:04x}:{o.product:04x}"
+            case Unplugged():
+                text = "unplugged"
+            case BusReset():
+                text = "bus reset"
+            case ControlRequest():
+                waiting["control", o.packet] = len(lines)
+                text = (
+                    f"{o.name} type {o.request_type:02X} value {o.value:04X} "
+                    f"index {o.index:04X} length {o.length}"
+                )
+            case ScsiCommand():
+                waiting["scsi", o.tag] = len(lines)
+                direction = "from" if o.to_host else "to"
+                amount = f", {o.length} bytes {direction} drive" if o.length else ""
+                text = f"LUN {o.lun} {o.name} [{o.cdb.hex(' ')}]{amount}"
+            case ControlReply():
+                words = f"{o.status}, {o.length} bytes"
+                answer(("control", o.packet), words, o.at, "unasked reply")
+                continue
+            case ScsiReply():
+                answer(("scsi", o.tag), _outcome(o), o.at, f"unasked status, {o.name}")
+                continue
+            case _:
+                continue
+        lines.append(f"{o.at:+10.6f}  {text}")
+    for place in waiting.values():
+        lines[place] += ": no answer"
+    return "".join(line + "\n" for line in lines)
+
+
+def _outcome(reply: ScsiReply) -> str:
+    words = f"{reply.status}, {reply.length} bytes"
+    if reply.residue:
+        words += f", residue {reply.residue}"
+    if reply.name == "REQUEST SENSE":
+        sense = scsi.parse_sense(reply.data)
+        words += f", {sense}" if sense else ", no sense data"
+    return words

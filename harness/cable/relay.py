@@ -1,0 +1,619 @@
+"""The cable itself: passes every packet between the gadget's end and the host's end.
+
+The gadget's end (usbredirect, built on libusbredirhost) stays connected for the life of the
+gadget; hosts (QEMU's usb-redir device) come and go. To the gadget's end the relay is one
+host that never leaves, to each host it is a gadget's end that starts with it:
+
+* The relay greets the gadget's end itself, with the capabilities that every QEMU since 2.1
+  announces. It cannot pass on the host's own hello: QEMU writes nothing, hello included,
+  while its machine is stopped (hw/usb/redirect.c, usbredir_write), and a machine has to be
+  stopped until its gadget is plugged in.
+* A host is shown the gadget's hello and the latest description of the device. Its own hello
+  is compared with the relay's and goes no further.
+* device_disconnect is acknowledged to the gadget's end by the relay, and a host's
+  acknowledgement goes no further: what that host says before it is about a device that has
+  left, and is dropped.
+* When a host leaves, the relay says good-bye in its name (`_Asked.goodbye`), and nothing
+  that the gadget's end still answers to it reaches the next host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import selectors
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from harness.cable.capture import Capture
+from harness.cable.conversation import Conversation
+from harness.cable.usbredir import (
+    AllocBulkStreams,
+    AltSettingStatus,
+    BufferedBulkPacket,
+    BulkPacket,
+    BulkReceivingStatus,
+    CancelDataPacket,
+    Cap,
+    Caps,
+    ConfigurationStatus,
+    ControlPacket,
+    DeviceConnect,
+    DeviceDisconnect,
+    DeviceDisconnectAck,
+    EpInfo,
+    FreeBulkStreams,
+    GetAltSetting,
+    GetConfiguration,
+    Hello,
+    InterfaceInfo,
+    InterruptPacket,
+    InterruptReceivingStatus,
+    IsoPacket,
+    IsoStreamStatus,
+    Packet,
+    Parser,
+    Reset,
+    SetAltSetting,
+    SetConfiguration,
+    Side,
+    StartBulkReceiving,
+    StartInterruptReceiving,
+    StartIsoStream,
+    StopBulkReceiving,
+    StopInterruptReceiving,
+    StopIsoStream,
+    encode,
+)
+from harness.deadline import Deadline
+from harness.errors import CableError, RigFault
+from harness.observation import Observation, Plugged, Recorder
+
+HOST_CAPS = Cap(0xFF)
+"""What QEMU 7.2.22's usb-redir announces (one word, 000000ff), seen on its socket; it has not
+changed since bulk streams came with QEMU 2.1 (usbredir_create_parser)."""
+
+OWN_HELLO = Hello(version="bootgate cable", words=(HOST_CAPS.value,))
+
+BUFFER_LIMIT = 1024 * 1024
+"""Bytes waiting for one end at which the other is not read any more."""
+
+_READ_SIZE = 256 * 1024
+
+_LAST_ID = 0xB007_6A7F
+"""The id of the relay's own last request in a host's name. QEMU's ids are the addresses of
+the transfer descriptors in guest memory, which are aligned: never odd."""
+
+
+class _End:
+    """A socket, the parser of what it says, and the bytes that wait to be written to it."""
+
+    def __init__(self, side: Side, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.side = side
+        self.sock = sock
+        self.parser = Parser(side)
+        self.queued = 0
+        self.sent = 0
+        self.usable = True
+        self._waiting: deque[memoryview] = deque()
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait to be written."""
+        return self.queued - self.sent
+
+    def send(self, data: bytes) -> None:
+        if self.usable:
+            self._waiting.append(memoryview(data))
+            self.queued += len(data)
+
+    def forget(self) -> None:
+        """Throw away what waits to be written."""
+        self._waiting.clear()
+        self.queued = self.sent
+
+    def write(self) -> None:
+        """Write as much as the socket takes now."""
+        with contextlib.suppress(BlockingIOError):
+            while self._waiting:
+                count = self.sock.send(self._waiting[0])
+                self.sent += count
+                if count < len(self._waiting[0]):
+                    self._waiting[0] = self._waiting[0][count:]
+                else:
+                    self._waiting.popleft()
+
+
+class _Asked:
+    """What a host has asked of the gadget's end and has not been answered yet."""
+
+    def __init__(self) -> None:
+        self._anything = False
+        # An id may be in use twice: asked for, cancelled, asked for again (usbredirhost.c,
+        # usbredirhost_cancel_data_packet).
+        self._transfers: Counter[int] = Counter()
+        self._requests: Counter[int] = Counter()
+        self._receiving: dict[int, Packet] = {}
+        self._heard: set[int] = set()
+        self._streams = 0
+
+    def note(self, packet: Packet) -> None:
+        """Enter a packet that goes to the gadget's end."""
+        self._anything = True
+        match packet:
+            case ControlPacket() | BulkPacket() | InterruptPacket():
+                self._transfers[packet.id] += 1
+            case SetConfiguration() | GetConfiguration() | SetAltSetting() | GetAltSetting():
+                self._requests[packet.id] += 1
+            case StartInterruptReceiving(endpoint=endpoint):
+                self._start(endpoint, StopInterruptReceiving(endpoint=endpoint))
+            case StartIsoStream(endpoint=endpoint):
+                self._start(endpoint, StopIsoStream(endpoint=endpoint))
+            case StartBulkReceiving(endpoint=endpoint, stream_id=stream):
+                self._start(endpoint, StopBulkReceiving(endpoint=endpoint, stream_id=stream))
+            case StopInterruptReceiving() | StopIsoStream() | StopBulkReceiving():
+                self._receiving.pop(packet.endpoint, None)
+            case AllocBulkStreams():
+                self._streams |= packet.endpoints
+            case FreeBulkStreams():
+                self._streams &= ~packet.endpoints
+
+    def _start(self, endpoint: int, stop: Packet) -> None:
+        self._receiving[endpoint] = stop
+        self._heard.add(endpoint)
+
+    def settles(self, packet: Packet) -> bool:
+        """Whether a packet from the gadget's end is meant for this host; strikes it off."""
+        match packet:
+            case InterruptPacket() if packet.inward:
+                return packet.endpoint in self._heard
+            case ControlPacket() | BulkPacket() | InterruptPacket():
+                return _strike(self._transfers, packet.id)
+            case ConfigurationStatus() | AltSettingStatus():
+                return _strike(self._requests, packet.id)
+            case (
+                IsoPacket()
+                | IsoStreamStatus()
+                | InterruptReceivingStatus()
+                | BufferedBulkPacket()
+                | BulkReceivingStatus()
+            ):
+                return packet.endpoint in self._heard
+        return True
+
+    def goodbye(self) -> Iterator[Packet]:
+        """What a host owes the gadget's end when it leaves; nothing if it asked for nothing.
+
+        QEMU says nothing when it ends: it counts on its peer to close the device when the
+        connection closes (usbredirhost_close cancels, stops and resets). Here the
+        connection stays, so transfers are cancelled, polling is stopped and the device is
+        reset, in the order in which QEMU does so when a guest lets a device go.
+
+        The last packet is a question that the gadget's end answers at once. It works off
+        control packets in order and answers a cancelled transfer while it cancels it
+        (usbredirhost.c), so whatever comes before that answer is for the host that left.
+        Ids do not tell: the next host runs the same BIOS at the same addresses.
+        """
+        if not self._anything:
+            return
+        for ident in self._transfers.elements():
+            yield CancelDataPacket(id=ident)
+        yield from self._receiving.values()
+        if self._streams:
+            yield FreeBulkStreams(endpoints=self._streams)
+        yield Reset()
+        yield GetConfiguration(id=_LAST_ID)
+
+
+def _strike(open_ids: Counter[int], ident: int) -> bool:
+    if not open_ids[ident]:
+        del open_ids[ident]
+        return False
+    open_ids[ident] -= 1
+    if not open_ids[ident]:
+        del open_ids[ident]
+    return True
+
+
+class _Host:
+    """The host that is plugged in, and what is kept about it."""
+
+    def __init__(self, sock: socket.socket, recorder: Recorder, capture: Capture | None) -> None:
+        self.end = _End(Side.HOST, sock)
+        self.recorder = recorder
+        self.capture = capture
+        self.conversation = Conversation()
+        self.greeted = False
+        self.connected = False
+        self.acks_owed = 0
+        self.asked = _Asked()
+        self.plugged: Plugged | None = None
+        self.plug_mark = 0
+        """How much must have been written for device_connect to have crossed."""
+
+    def record(self, make: Callable[[float], Observation]) -> None:
+        """Add an observation, and keep the one that says that the gadget is plugged in."""
+
+        def keep(at: float) -> Observation:
+            seen = make(at)
+            if isinstance(seen, Plugged):
+                self.plugged = seen
+            return seen
+
+        self.recorder.add(keep)
+
+
+class Relay:
+    """One cable. All its public methods may be called from any thread, and do not block long.
+
+    One thread owns the sockets and everything about them; the public methods hand it their
+    work and wait until it is done. It takes over the sockets and closes them.
+    """
+
+    def __init__(self, gadget: socket.socket) -> None:
+        """A cable in the gadget's end of which something speaks usbredir, now or later."""
+        self.problem: RigFault | None = None
+        """The first thing that broke; the end that it broke at is not listened to any more.
+
+        `attach` forgets what broke at a host's end, `unplug` what broke at the gadget's.
+        """
+        self._gadget = _End(Side.GADGET, gadget)
+        self._host: _Host | None = None
+        self._hello: Hello | None = None
+        self._description: dict[type[Packet], Packet] = {}
+        self._goodbyes = 0
+        """How many former hosts' last questions have not been answered."""
+        self._left = "no host is plugged in"
+        self._changed = threading.Condition()
+        self._plugged: Plugged | None = None
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._waker = socket.socketpair()
+        self._wake.setblocking(False)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._watched: dict[_End, int] = {}
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="cable", daemon=True)
+        self._thread.start()
+
+    # --- for the rig ------------------------------------------------------------------------
+
+    def attach(self, host: socket.socket, recorder: Recorder, capture: Path | None) -> None:
+        """Plug the cable into a host; what crosses goes to `recorder`, and to a capture file.
+
+        The host may still be stopped: what it has to know waits in its socket. Raises
+        CableError when another host is plugged in, DiskFull or CableError when the capture
+        cannot be begun.
+        """
+
+        def work() -> None:
+            if self._host:
+                raise CableError("the cable is plugged into a host already; detach it first")
+            if self._gadget.usable:
+                self.problem = None
+            self._host = _Host(host, recorder, Capture(capture) if capture else None)
+            self._left = ""
+            self._greet()
+
+        self._do(work)
+
+    def detach(self) -> None:
+        """Pull the cable out of the host, which went away or is about to.
+
+        The gadget's end stays connected and finds the device reset. Without a host it does
+        nothing.
+        """
+        self._do(lambda: self._host_left("the cable was pulled out of the host"))
+
+    def wait_plugged(self, deadline: Deadline) -> Plugged:
+        """Wait until the gadget's device_connect has been written to the host's socket.
+
+        Raises DeadlineExpired when that takes too long, and CableError (or DiskFull) when
+        the cable broke or no host is plugged in.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._plugged or self.problem or self._left, deadline.remaining()
+            )
+            if self.problem:
+                raise self.problem
+            if self._plugged:
+                return self._plugged
+            if self._left:
+                raise CableError(f"the gadget was not plugged in: {self._left}; start a host")
+        raise deadline.failure()
+
+    def unplug(self) -> None:
+        """Tell the host that the gadget left the bus, and expect a new usbredirect.
+
+        To be called after the old usbredirect ended and before the next one starts: from
+        here on all is skipped up to the next hello, so that a packet which the old one left
+        unfinished does no harm. Nothing is written to the gadget's end until that hello.
+        """
+
+        def work() -> None:
+            self._device_left()
+            self._hello = None
+            self._goodbyes = 0
+            self._gadget.forget()
+            self._gadget.parser.seek_hello()
+            self._gadget.parser.caps = Caps()
+            if not self._gadget.usable and self._gadget.sock.fileno() >= 0:
+                # Given up because of what the old usbredirect said, not because it is gone.
+                self._gadget.usable = True
+                self.problem = None
+
+        self._do(work)
+
+    def close(self) -> None:
+        """Close both sockets and end the thread. May be called again."""
+
+        def work() -> None:
+            self._closing = True
+
+        if self._thread.is_alive():
+            self._do(work)
+            self._thread.join()
+
+    # --- where faults go --------------------------------------------------------------------
+
+    def forward(self, packet: Packet, to: Side) -> None:
+        """Pass one packet on to that end, and take note of it: every packet goes through here.
+
+        To bend the cable, override or replace this: a packet that does not reach it (cut,
+        mute) has not crossed and is not observed; one that reaches it later is observed
+        then. Called on the cable's own thread. The relay's good-byes in the name of a
+        host that left, its hello and its acknowledgements to the gadget's end do not pass here.
+        """
+        host = self._host
+        if host is None:
+            return
+        end = host.end if to is Side.HOST else self._gadget
+        self._send(end, packet)
+        if to is Side.GADGET:
+            host.asked.note(packet)
+        for make in host.conversation.see(packet, to.other):
+            host.record(make)
+        if isinstance(packet, DeviceConnect):
+            host.plug_mark = end.queued
+        elif isinstance(packet, DeviceDisconnect):
+            host.plugged = None
+            host.acks_owed += 1
+        if host.capture:
+            host.capture.write(packet, to.other, time.time())
+
+    # --- packets ----------------------------------------------------------------------------
+
+    def _send(self, end: _End, packet: Packet) -> None:
+        end.send(packet.raw or encode(packet, end.side.other, self._caps()))
+
+    def _caps(self) -> Caps:
+        """What both ends go by: the gadget's end with the relay, the host with the gadget."""
+        return Caps(HOST_CAPS, self._hello.caps) if self._hello else Caps()
+
+    def _from_gadget(self, packet: Packet) -> None:
+        match packet:
+            case Hello():
+                self._gadget_hello(packet)
+            case EpInfo() | InterfaceInfo():
+                self._description[type(packet)] = packet
+                if self._host and self._host.connected:
+                    self.forward(packet, Side.HOST)
+            case DeviceConnect():
+                self._description[type(packet)] = packet
+                self._greet()
+            case DeviceDisconnect():
+                self._device_left()
+                if Cap.DEVICE_DISCONNECT_ACK in self._caps().gadget:
+                    self._send(self._gadget, DeviceDisconnectAck())
+            case ConfigurationStatus(id=ident) if self._goodbyes and ident == _LAST_ID:
+                self._goodbyes -= 1
+                self._greet()
+            case _ if self._goodbyes:
+                pass
+            case _:
+                host = self._host
+                if host and host.connected and host.asked.settles(packet):
+                    self.forward(packet, Side.HOST)
+
+    def _gadget_hello(self, hello: Hello) -> None:
+        if self._hello:
+            # A second one without `unplug`: usbredirect was started anew.
+            self._device_left()
+            self._goodbyes = 0
+        host = self._host
+        before = host.end.parser.caps.gadget if host and host.greeted else hello.caps
+        if hello.caps != before:
+            raise CableError(
+                f"the new usbredirect announces {hello.caps!r}, the host was told {before!r}; "
+                "use one version of usbredirect, or start the host again"
+            )
+        self._hello = hello
+        self._gadget.parser.caps = self._caps()
+        self._send(self._gadget, OWN_HELLO)
+        self._greet()
+
+    def _greet(self) -> None:
+        """Show the host the gadget's end and the device, as far as they are known."""
+        host = self._host
+        if host is None or self._hello is None or self._goodbyes:
+            return
+        if not host.greeted:
+            host.greeted = True
+            host.end.parser.caps = self._caps()
+            self.forward(self._hello, Side.HOST)
+        if DeviceConnect in self._description and not host.connected:
+            host.connected = True
+            for kind in (EpInfo, InterfaceInfo, DeviceConnect):
+                if kind in self._description:
+                    self.forward(self._description[kind], Side.HOST)
+
+    def _from_host(self, host: _Host, packet: Packet) -> None:
+        match packet:
+            case Hello():
+                if packet.caps != HOST_CAPS:
+                    raise CableError(
+                        f"the host announces {packet.caps!r}, the gadget's end was told "
+                        f"{HOST_CAPS!r}; use another version of QEMU"
+                    )
+            case DeviceDisconnectAck():
+                host.acks_owed -= 1 if host.acks_owed else 0
+            case _ if host.connected and not host.acks_owed:
+                self.forward(packet, Side.GADGET)
+
+    def _device_left(self) -> None:
+        self._description.clear()
+        host = self._host
+        if host and host.connected:
+            host.connected = False
+            host.asked = _Asked()
+            self.forward(DeviceDisconnect(), Side.HOST)
+
+    def _host_left(self, why: str) -> None:
+        host, self._host = self._host, None
+        if host is None:
+            return
+        self._left = why
+        if self._hello and self._gadget.usable:
+            for packet in host.asked.goodbye():
+                self._send(self._gadget, packet)
+                self._goodbyes += isinstance(packet, GetConfiguration)
+        self._ignore(host.end)
+        host.end.sock.close()
+        if host.capture:
+            host.capture.close()
+
+    # --- the thread -------------------------------------------------------------------------
+
+    def _do(self, work: Callable[[], None]) -> None:
+        """Have the thread do something, wait for it, and raise what it raised."""
+        done = threading.Event()
+        failure: list[Exception] = []
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # it is the caller's, whatever it is
+                failure.append(error)
+            self._announce()
+            done.set()
+
+        self._work.put(run)
+        with contextlib.suppress(OSError):
+            self._waker.send(b"w")
+        while not done.is_set():
+            if not self._thread.is_alive():
+                raise CableError("the cable was closed; make a new one")
+            done.wait(1.0)
+        if failure:
+            raise failure[0]
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._watch()
+            for key, events in self._selector.select():
+                if key.data is None:
+                    self._wake.recv(4096)
+                elif key.data in self._watched:
+                    self._guarded(key.data, partial(self._serve, key.data, events))
+            while not self._work.empty():
+                self._work.get()()
+            if self._host and self._host.capture:
+                self._guarded(self._host.end, self._host.capture.flush)
+            self._announce()
+        self._shut()
+
+    def _guarded(self, end: _End, work: Callable[[], None]) -> None:
+        """Do something that concerns an end; if it fails, that end is given up."""
+        try:
+            work()
+        except RigFault as error:
+            self._give_up(end, error)
+        except Exception as error:
+            self._give_up(end, CableError(f"the relay failed: {error!r}; report this"))
+
+    def _give_up(self, end: _End, problem: RigFault) -> None:
+        self.problem = self.problem or problem
+        if end is self._gadget:
+            # It may be a fault put on the cable that fails, and fail again.
+            with contextlib.suppress(Exception):
+                self._device_left()
+        end.usable = False
+
+    def _watch(self) -> None:
+        """Tell the selector what may be read and written now."""
+        ends = [self._gadget] + ([self._host.end] if self._host else [])
+        for end in ends:
+            if not end.usable:
+                self._ignore(end)
+                continue
+            events = selectors.EVENT_WRITE if end.backlog else 0
+            if all(other.backlog < BUFFER_LIMIT for other in ends if other is not end):
+                events |= selectors.EVENT_READ
+            if events == self._watched.get(end, 0):
+                continue
+            self._ignore(end)
+            if events:
+                self._selector.register(end.sock, events, end)
+                self._watched[end] = events
+
+    def _ignore(self, end: _End) -> None:
+        if self._watched.pop(end, None):
+            self._selector.unregister(end.sock)
+
+    def _serve(self, end: _End, events: int) -> None:
+        try:
+            if events & selectors.EVENT_WRITE:
+                end.write()
+            chunk = end.sock.recv(_READ_SIZE) if events & selectors.EVENT_READ else None
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""  # reset by peer: gone, like one that closed
+        if chunk == b"":
+            self._gone(end)
+            return
+        for packet in end.parser.feed(chunk or b""):
+            host = self._host
+            if end is self._gadget:
+                self._from_gadget(packet)
+            elif host and end is host.end:
+                self._from_host(host, packet)
+
+    def _gone(self, end: _End) -> None:
+        self._ignore(end)
+        if end is not self._gadget:
+            self._host_left("the host closed its end of the cable")
+            return
+        end.sock.close()
+        raise CableError("the gadget's end of the cable was closed; look at the gadget's log")
+
+    def _announce(self) -> None:
+        """Wake who waits for the gadget to be plugged in."""
+        host = self._host
+        crossed = host is not None and host.plugged and host.end.sent >= host.plug_mark
+        with self._changed:
+            self._plugged = host.plugged if host and crossed else None
+            self._changed.notify_all()
+
+    def _shut(self) -> None:
+        host, self._host = self._host, None
+        if host:
+            host.end.sock.close()
+            if host.capture:
+                with contextlib.suppress(RigFault):
+                    host.capture.close()
+        self._left = self._left or "the cable was closed"
+        self._gadget.sock.close()
+        self._selector.close()
+        self._wake.close()
+        self._waker.close()
+        with self._changed:
+            self._plugged = None
+            self._changed.notify_all()

@@ -1,0 +1,116 @@
+"""A shell on a serial line, driven by programs.
+
+pyserial owns the line (a pty of QEMU's, or the UART of a real device), pexpect reads it.
+Nothing is assumed of the shell but that it is one: it may print a prompt, echo what is
+typed, and the kernel may write in between.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+import serial
+from pexpect.fdpexpect import fdspawn
+
+from harness.deadline import Deadline
+from harness.errors import ConsoleError
+from harness.owner import disk, printable
+
+LINE_LIMIT = 4000
+"""A terminal in canonical mode takes 4095 characters a line (linux/tty.h, N_TTY_BUF_SIZE)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command printed, and its exit status."""
+
+    status: int
+    text: str
+
+
+class Console:
+    """The shell behind a serial line."""
+
+    def __init__(self, device: str, log: Path, baud: int = 115200) -> None:
+        """Open `device`; everything that is read from it goes to the file `log` too.
+
+        Raises ConsoleError when it cannot be opened, DiskFull.
+        """
+        self._device = device
+        self._count = itertools.count(1)
+        with disk("the console log"):
+            self._log = open(log, "a", encoding="utf-8", errors="replace")  # noqa: SIM115
+        try:
+            self._port = serial.Serial(device, baud, exclusive=True)
+        except (serial.SerialException, OSError, ValueError) as error:
+            self._log.close()
+            raise ConsoleError(f"cannot open the console {device}: {error}") from error
+        self._shell = fdspawn(self._port, encoding="utf-8", codec_errors="replace")
+        self._shell.logfile_read = self._log
+        self._shell.delaybeforesend = None
+
+    def wait_for(self, text: str, deadline: Deadline) -> None:
+        """Return once `text` was printed. Raises DeadlineExpired, ConsoleError."""
+        self._expect(re.escape(text), deadline)
+
+    def run(self, command: str, deadline: Deadline) -> Answer:
+        """Run one command line and wait for its end.
+
+        Raises ConsoleError when the line is dead, DeadlineExpired when the command has not
+        ended in time (it may be running still).
+        """
+        number = next(self._count)
+        # The words are glued together by printf, so that an echo of the command line is
+        # never taken for its output.
+        line = (
+            f"printf '\\n%s%s\\n' BOOTGATE- BEGIN-{number}; {{ {command}\n}}; "
+            f"printf '\\n%s%s %s\\n' BOOTGATE- END-{number} $?\n"
+        )
+        if max(map(len, line.splitlines())) > LINE_LIMIT:
+            raise ValueError(f"command line too long for a terminal: {command[:60]!r}...")
+        try:
+            self._shell.send(line)
+        except OSError as error:
+            raise self._dead(error) from error
+        self._expect(rf"BOOTGATE-BEGIN-{number}\r?\n", deadline)
+        ended = self._expect(rf"\r?\nBOOTGATE-END-{number} (\d+)\r?\n", deadline)
+        return Answer(int(ended[1]), str(self._shell.before).replace("\r\n", "\n"))
+
+    def check(self, command: str, deadline: Deadline) -> str:
+        """Run a command that must succeed; return what it printed.
+
+        Raises ConsoleError when its status is not 0, and as `run` does.
+        """
+        answer = self.run(command, deadline)
+        if answer.status != 0:
+            raise ConsoleError(
+                f"on {self._device}, {command!r} ended with status {answer.status}: "
+                f"{printable(answer.text.strip())}"
+            )
+        return answer.text
+
+    def _expect(self, pattern: str, deadline: Deadline) -> re.Match[str]:
+        try:
+            self._shell.expect(pattern, timeout=deadline.remaining())
+        except pexpect.TIMEOUT as error:
+            raise deadline.failure() from error
+        except (pexpect.EOF, OSError) as error:
+            raise self._dead(error) from error
+        match = self._shell.match
+        assert isinstance(match, re.Match)
+        return match
+
+    def _dead(self, error: Exception) -> ConsoleError:
+        return ConsoleError(
+            f"the console {self._device} is dead ({type(error).__name__}): the machine behind "
+            "it is gone or its line was cut"
+        )
+
+    def close(self) -> None:
+        """Close line and log. May be called twice."""
+        self._port.close()
+        self._log.close()

@@ -1,0 +1,250 @@
+"""The gadget as a virtual machine: restored, given a firmware and an eMMC, plugged in."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.console import Answer, Console
+from harness.deadline import Deadline
+from harness.errors import (
+    BootgateError,
+    ConsoleError,
+    DeadlineExpired,
+    EndpointCollision,
+    FirmwareFault,
+    QemuError,
+    RigFault,
+)
+from harness.gadget.descriptors import collisions
+from harness.gadget.snapshot import CHANNELS, Migration, Snapshot, console_device, machine
+from harness.owner import disk, printable
+from harness.qemu import Qemu
+
+SCRIPT_SECONDS = 20
+"""How long the device's init script may take, in the VM's time. A real one takes half of one."""
+
+PLUG_SECONDS = 15.0
+"""How long a bound gadget may take until the VM's own host controller has enumerated it."""
+
+SHELL_SECONDS = 30.0
+"""How long the rig's own commands may take in the VM; they take a fraction of one."""
+
+
+@dataclass(frozen=True)
+class Lun:
+    """A LUN of the gadget's configuration, and what backs it.
+
+    `backing` begins with what lun.N/file holds and is followed through links, loop and dm to
+    the end; block devices end as "block:MAJOR:MINOR:NAME". It is empty for an empty drive.
+    """
+
+    name: str
+    backing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Configfs:
+    """What configfs says of the gadget; `udc` is empty while it is not bound."""
+
+    udc: str
+    functions: tuple[str, ...]
+    luns: tuple[Lun, ...]
+
+
+@dataclass(frozen=True)
+class ScriptRun:
+    """How the firmware's init script ended: its status, or None when it had to be killed."""
+
+    status: int | None
+    output: str
+
+    def __str__(self) -> str:
+        """One clause for a message."""
+        if self.status is None:
+            return f"its init script had not ended after {SCRIPT_SECONDS} s"
+        said = self.output.strip().splitlines()
+        last = f", its last words: {printable(said[-1], 100)}" if said else " and printed nothing"
+        return f"its init script ended with status {self.status}{last}"
+
+
+class GadgetVm:
+    """One life of the device: from power-on to the end of a case. `close` it."""
+
+    def __init__(self, snapshot: Snapshot, emmc: Path, scratch: Path, evidence: Path) -> None:
+        """Restore the VM with `emmc` as its disk.
+
+        `scratch` is a private folder, logs go to `evidence`. Raises QemuError and its like.
+        """
+        self._evidence = evidence
+        self._migration = Migration()
+        self._died: str | None = None
+        self._plugs = threading.Condition()
+        self._plug_lines: list[str] = []
+        self._stack = contextlib.ExitStack()
+        try:
+            self._restore(snapshot, emmc, scratch)
+        except BaseException:
+            self.close()
+            raise
+
+    def _restore(self, snapshot: Snapshot, emmc: Path, scratch: Path) -> None:
+        with disk("the gadget VM's snapshot"):
+            state = self._stack.enter_context(snapshot.state.open("rb"))
+        kernel_log = self._evidence / "gadget-kernel.log"
+        self._qemu = self._stack.enter_context(
+            Qemu(
+                "gadget",
+                (*machine(snapshot.image, snapshot.memory, emmc, kernel_log), "-incoming", "defer"),
+                folder=scratch,
+                channels=CHANNELS,
+                on_event=self._on_event,
+            )
+        )
+        self.cable: socket.socket = self._qemu.channel("cable")
+        plug = self._stack.enter_context(self._qemu.channel("plug"))
+        threading.Thread(target=self._read_plug, args=(plug,), name="plug", daemon=True).start()
+        self._console = Console(console_device(self._qemu), self._evidence / "gadget-console.log")
+        self._stack.callback(self._console.close)
+        self._qemu.execute("x-exit-preconfig")
+        deadline = Deadline.after(SHELL_SECONDS, "the gadget VM to come back from its snapshot")
+        self._migration.run(self._qemu, "migrate-incoming", state.fileno(), deadline)
+        self._qemu.execute("cont")
+
+    def _on_event(self, name: str, data: dict[str, Any]) -> None:
+        self._migration.on_event(name, data)
+        if name == "SHUTDOWN" and data.get("guest"):
+            reason = str(data.get("reason", ""))
+            self._died = "restarted" if reason == "guest-reset" else "switched itself off"
+
+    def _read_plug(self, channel: socket.socket) -> None:
+        """The VM says "plugged" and "left", a line each (images/gadget_vm/wire)."""
+        with contextlib.suppress(OSError), channel.makefile(encoding="ascii") as lines:
+            for line in lines:
+                with self._plugs:
+                    self._plug_lines.append(line.strip())
+                    self._plugs.notify_all()
+
+    # --- what a case does with it ---------------------------------------------------------
+
+    def power_on(self, udc: str, data_partition: str) -> None:
+        """Bring up eMMC, mounts and the virtual USB controller, as before an init script."""
+        self._check(f"/lib/bootgate/up {udc} {data_partition}", "the gadget VM to come up")
+
+    def run_init_script(self, command: str) -> ScriptRun:
+        """Run the firmware's own S03usbdev with `command`, such as "start".
+
+        Raises FirmwareFault when the device does not survive that, RigFault when the VM's
+        shell does not answer although the device lives.
+        """
+        deadline = Deadline.after(SCRIPT_SECONDS * 2 + 10, f"S03usbdev {command}")
+        status = self._run(f"/lib/bootgate/firmware {SCRIPT_SECONDS} {command}", deadline)
+        output = self._run("cat /run/init.log", deadline).text
+        word = status.text.split()[-1] if status.text.split() else ""
+        return ScriptRun(int(word) if word.isdigit() else None, output)
+
+    def configfs(self) -> Configfs:
+        """What the firmware has built. Raises as `run_init_script` does."""
+        words = [
+            line.split(" ", 1)
+            for line in self._check(
+                "/lib/bootgate/state luns", "the state of the gadget"
+            ).splitlines()
+        ]
+        luns = []
+        for what, rest in (pair for pair in words if len(pair) == 2):
+            if what == "lun":
+                name, *steps = rest.split(" -> ")
+                luns.append(Lun(name, tuple(steps)))
+        return Configfs(
+            udc=next((w[1] for w in words if w[0] == "udc" and len(w) == 2), "").strip(),
+            functions=tuple(w[1] for w in words if w[0] == "function"),
+            luns=tuple(luns),
+        )
+
+    def wait_enumerated(self) -> None:
+        """Wait until the bound gadget is on the cable.
+
+        Raises EndpointCollision when the virtual controller gave two interfaces one endpoint
+        address, RigFault when the gadget does not come up, FirmwareFault when the device died.
+        """
+        with self._plugs:
+            there = self._plugs.wait_for(
+                lambda: "plugged" in self._plug_lines or self._died is not None, PLUG_SECONDS
+            )
+        self._check_alive()
+        if not there:
+            log = self._check("cat /run/usbip.log /run/usbredirect.log 2>&1 || :", "its logs")
+            raise RigFault(
+                f"the gadget is bound but was not on the bus after {PLUG_SECONDS:g} s: "
+                f"{printable(log.strip()) or 'no word of usbip or usbredirect'}"
+            )
+        digits = self._check("/lib/bootgate/descriptors", "the gadget's descriptors")
+        found = collisions(bytes.fromhex(digits.strip()))
+        if found:
+            raise EndpointCollision(
+                "a limit of the rig, not of the firmware: the virtual USB controller gave "
+                + ", ".join(str(c) for c in found)
+            )
+
+    def collect(self) -> Iterator[str]:
+        """Write what is left to see into the evidence folder; yields the files' names."""
+        yield "gadget-console.log"
+        yield "gadget-kernel.log"
+        if self._died is not None or not self._qemu.running:
+            return
+        for name, command in (
+            ("gadget-configfs.txt", "/lib/bootgate/state all"),
+            ("gadget-dmesg.txt", "dmesg"),
+            (
+                "gadget-init.log",
+                "cat /run/init.log /run/usbip.log /run/usbredirect.log 2>/dev/null",
+            ),
+        ):
+            try:
+                text = self._run(command, Deadline.after(SHELL_SECONDS, name)).text
+            except BootgateError:
+                return  # the shell is gone; what it printed is in the console log
+            with disk("the evidence"):
+                (self._evidence / name).write_text(text, encoding="utf-8")
+            yield name
+
+    def close(self) -> None:
+        """Switch it off. May be called twice."""
+        # The process first: its end wakes the thread that reads the plug channel.
+        if self._qemu is not None:
+            self._qemu.close()
+        self._stack.close()
+
+    # --- below ----------------------------------------------------------------------------
+
+    def _check_alive(self) -> None:
+        if self._died is not None:
+            raise FirmwareFault(f"the device {self._died} while the firmware was running")
+
+    def _run(self, command: str, deadline: Deadline) -> Answer:
+        try:
+            return self._console.run(command, deadline)
+        except (ConsoleError, DeadlineExpired) as error:
+            # A QEMU whose guest switched itself off ends with status 0 and has said so.
+            if not self._qemu.running or isinstance(error, ConsoleError):
+                with contextlib.suppress(QemuError):
+                    self._qemu.process.wait(timeout=2)
+            self._check_alive()
+            if not self._qemu.running:
+                raise self._qemu.failure() from error
+            raise
+
+    def _check(self, command: str, what: str) -> str:
+        answer = self._run(command, Deadline.after(SHELL_SECONDS, what))
+        if answer.status != 0:
+            raise RigFault(
+                f"in the gadget VM, {command!r} ended with status {answer.status}: "
+                f"{printable(answer.text.strip()) or 'it said nothing'}"
+            )
+        return answer.text

@@ -1,0 +1,9 @@
+"""The requirements that the suite judges so far, a sentence each. Ids never change meaning."""
+
+REQUIREMENTS = {
+    "EMPTY-1": "virtual disk on, nothing chosen: the host hears that the drive is empty and "
+    "boots its next device",
+    "SAFE-1": "no LUN is backed by a block device of the device, unless the gate file names it",
+    "MEDIA-1": "a gate file with a path: that image is in the drive and boots",
+    "TOGGLE-3": "gate file deleted by hand: the host boots",
+}

@@ -1,0 +1,195 @@
+"""Observations -> outcome. Each rule looks at the stream and answers, or leaves it to others.
+
+Nothing here is decided by how long something takes alone: a hang is called only on what the
+processor was seen to execute. What no rule can prove is `inconclusive` once the case's time
+is up. Moments come from the observations; there is no clock here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.observation import (
+    BiosLine,
+    CpuSample,
+    DeviceDied,
+    GadgetState,
+    HostEvent,
+    Observation,
+)
+from harness.outcome.kinds import (
+    Booted,
+    Hung,
+    Inconclusive,
+    NoBootDevice,
+    NoDrive,
+    Outcome,
+    ResetLoop,
+)
+
+MARK = "bootgate: booted from "
+"""What our boot payloads say on the debug port, before the medium's label."""
+
+GAVE_UP = "No bootable device."
+"""SeaBIOS, src/boot.c, do_boot and boot_fail: the list of boot devices is at its end."""
+
+HANDOVER = "Booting from "
+"""SeaBIOS, src/boot.c: the last thing that it logs before it tries a device."""
+
+TABLES_END = 0x500
+"""End of the interrupt vector table and the BIOS data area: never code."""
+
+SYSTEM_ROM = 0xF0000
+"""Start of the BIOS's segment, where SeaBIOS's default interrupt handlers are."""
+
+SAMPLES = 8
+"""How many samples of the processor in a row a hang takes."""
+
+SECONDS = 0.7
+"""How long those samples must span, in seconds since the last progress."""
+
+RESETS = 3
+"""So many resets by the guest itself, with no boot among them, are a loop."""
+
+Stream = Sequence[Observation]
+
+
+def decide(stream: Stream) -> Outcome | None:
+    """The outcome that `stream` proves, or None while it proves none yet."""
+    for rule in _RULES:
+        outcome = rule(stream)
+        if outcome is not None:
+            return outcome
+    return None
+
+
+def give_up(stream: Stream, seconds: float) -> Outcome:
+    """The outcome when the case's `seconds` are up: what is proven, else inconclusive."""
+    return decide(stream) or Inconclusive(
+        why=f"after {seconds:g} s nothing was proven; last seen: {_last_words(stream)}"
+    )
+
+
+def _no_drive(stream: Stream) -> Outcome | None:
+    """The firmware gave the host nothing to look at, although its gate files ask for it."""
+    for seen in stream:
+        if isinstance(seen, DeviceDied):
+            return NoDrive(why=f"the device {seen.how} while the firmware's init script ran")
+        if isinstance(seen, GadgetState) and seen.drive_promised:
+            if not seen.luns:
+                return NoDrive(why="the gadget's configuration has no mass storage function")
+            if not seen.udc:
+                return NoDrive(why="the gadget is not bound to a USB controller (UDC is empty)")
+    return None
+
+
+def _booted(stream: Stream) -> Outcome | None:
+    for seen in stream:
+        if isinstance(seen, BiosLine) and seen.text.startswith(MARK):
+            medium = seen.text.removeprefix(MARK).strip()
+            return Booted(medium, round(seen.at, 3), why=f"its boot sector said so: {seen.text}")
+    return None
+
+
+def _reset_loop(stream: Stream) -> Outcome | None:
+    resets = [s for s in stream if isinstance(s, HostEvent) and s.name == "RESET" and s.guest]
+    if len(resets) < RESETS:
+        return None
+    return ResetLoop(why=f"the host reset itself {len(resets)} times; {_last_words(stream)}")
+
+
+def _no_boot_device(stream: Stream) -> Outcome | None:
+    """The BIOS said so, and afterwards it waits with interrupts on."""
+    said = next(
+        (i for i, s in enumerate(stream) if isinstance(s, BiosLine) and GAVE_UP in s.text), None
+    )
+    if said is None:
+        return None
+    later = [s for s in stream[said:] if isinstance(s, CpuSample)]
+    if any(s.halted and s.interrupts_on for s in later):
+        return NoBootDevice(why=f"the BIOS said {GAVE_UP!r} and waits with interrupts on")
+    return None
+
+
+def _halted(stream: Stream) -> Outcome | None:
+    """HLT with interrupts off: only NMI or reset go on from there (Intel SDM 2, HLT)."""
+    quiet = _quiet_samples(stream)
+    if len(quiet) >= SAMPLES and all(s.halted and not s.interrupts_on for s in quiet):
+        where = f"{quiet[-1].cs:04X}:{quiet[-1].ip:04X}"
+        return Hung("halted", why=f"HLT with interrupts off at {where}; {_last_words(stream)}")
+    return None
+
+
+def _runaway(stream: Stream) -> Outcome | None:
+    """Executing what was never code.
+
+    Each sample is in the interrupt table, the BIOS data area or zeros, or in the default
+    handler of the BIOS that such code bounces off; most are not in the BIOS. A BIOS that is
+    busy is in its own code in every sample and never gets here.
+    """
+    quiet = _quiet_samples(stream)
+    if len(quiet) < SAMPLES or not any(
+        isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream
+    ):
+        return None
+    never_code = [s for s in quiet if _never_code(s)]
+    bounced = [s for s in quiet if not _never_code(s) and _bios_handler(s)]
+    if len(never_code) + len(bounced) < len(quiet) or 4 * len(never_code) < len(quiet):
+        return None
+    places = sorted({f"{s.cs:04X}:{s.ip:04X}" for s in quiet})
+    return Hung(
+        "runaway",
+        why=f"the processor executes what was never code, at {', '.join(places[:4])}; "
+        f"{_last_words(stream)}",
+    )
+
+
+def _spinning(stream: Stream) -> Outcome | None:
+    """A jump to itself with interrupts off."""
+    quiet = _quiet_samples(stream)
+    if len(quiet) >= SAMPLES and all(
+        s.code[:2] == b"\xeb\xfe" and not s.interrupts_on for s in quiet
+    ):
+        where = f"{quiet[-1].cs:04X}:{quiet[-1].ip:04X}"
+        return Hung("spinning", why=f"a jump to itself at {where}; {_last_words(stream)}")
+    return None
+
+
+def _never_code(sample: CpuSample) -> bool:
+    if not sample.real_mode:
+        return False
+    return sample.linear < TABLES_END or (len(sample.code) >= 16 and not any(sample.code))
+
+
+def _bios_handler(sample: CpuSample) -> bool:
+    """An IRET in the BIOS's segment: SeaBIOS's entry_iret_official (src/romlayout.S)."""
+    in_rom = SYSTEM_ROM <= sample.linear < SYSTEM_ROM + 0x10000
+    return sample.real_mode and in_rom and sample.code[:1] == b"\xcf"
+
+
+def _quiet_samples(stream: Stream) -> list[CpuSample]:
+    """The samples since the last progress, if they span `SECONDS`; else none."""
+    since = -1
+    for i, seen in enumerate(stream):
+        if seen.progress:
+            since = i
+    samples = [s for s in stream[since + 1 :] if isinstance(s, CpuSample)]
+    if not samples or samples[-1].at - samples[0].at < SECONDS:
+        return []
+    return samples
+
+
+def _last_words(stream: Stream) -> str:
+    said = [s.text for s in stream if isinstance(s, BiosLine) and s.text.strip()]
+    return f"the BIOS's last words: {said[-1]!r}" if said else "the BIOS said nothing"
+
+
+_RULES: tuple[Callable[[Stream], Outcome | None], ...] = (
+    _booted,
+    _no_drive,
+    _reset_loop,
+    _no_boot_device,
+    _halted,
+    _runaway,
+    _spinning,
+)

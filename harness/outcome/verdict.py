@@ -1,0 +1,82 @@
+"""Outcomes -> verdicts -> exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Judgement = Literal["kept", "broken", "not_judged", "rig_fault"]
+"""Of one case: as promised, contradicting it, saying nothing about it, or the rig's own fault."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case and what it says about its requirement, as it goes into results.json.
+
+    `requirement` is empty for a control. `outcome` is `Outcome.to_json`, or None when no host
+    was started because the case could not be judged. Times are in seconds, `evidence` are
+    paths relative to the report folder.
+    """
+
+    id: str
+    requirement: str
+    controller: str | None
+    bios: str
+    data_partition: str | None
+    outcome: dict[str, Any] | None
+    judgement: Judgement
+    reason: str
+    boot_seconds: float
+    total_seconds: float
+    evidence: tuple[str, ...] = ()
+    control: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one requirement; `reason` is one sentence, empty when it is kept."""
+
+    id: str
+    verdict: Literal["kept", "broken", "not_judged"]
+    reason: str
+
+
+def verdict(requirement: str, cases: Sequence[CaseResult]) -> Verdict:
+    """Kept when every case came out as promised, broken when one contradicts it."""
+    broken = [c for c in cases if c.judgement == "broken"]
+    if broken:
+        others = f" (and {len(broken) - 1} more cases)" if len(broken) > 1 else ""
+        return Verdict(requirement, "broken", f"{broken[0].id}: {broken[0].reason}{others}")
+    unjudged = [c for c in cases if c.judgement != "kept"]
+    if unjudged:
+        return Verdict(requirement, "not_judged", f"{unjudged[0].id}: {unjudged[0].reason}")
+    if not cases:
+        return Verdict(requirement, "not_judged", "no case of it was run")
+    return Verdict(requirement, "kept", "")
+
+
+def failed_controls(cases: Iterable[CaseResult]) -> tuple[CaseResult, ...]:
+    """The controls that did not come out: the instrument is out of order."""
+    return tuple(c for c in cases if c.control and c.judgement != "kept")
+
+
+def exit_status(
+    verdicts: Sequence[Verdict], cases: Sequence[CaseResult], *, require_all: bool
+) -> int:
+    """0, 1 or 3 as DESIGN's contract has it.
+
+    With a failed control nothing has been judged, so nothing can be broken.
+    """
+    if failed_controls(cases):
+        return 3
+    if any(v.verdict == "broken" for v in verdicts):
+        return 1
+    if any(c.judgement == "rig_fault" for c in cases):
+        return 3
+    if not any(v.verdict == "kept" for v in verdicts):
+        return 3
+    if require_all and any(v.verdict == "not_judged" for v in verdicts):
+        return 3
+    return 0

@@ -1,0 +1,60 @@
+"""What the host asked of the drive, and what it heard. Pure, from observations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.observation import ControlRequest, Observation, ScsiCommand, ScsiReply
+
+INQUIRY = "INQUIRY"
+TEST_UNIT_READY = "TEST UNIT READY"
+REQUEST_SENSE = "REQUEST SENSE"
+MEDIUM_NOT_PRESENT = (0x02, 0x3A)
+"""Sense key NOT READY, additional sense code MEDIUM NOT PRESENT (SPC-4, annex D)."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The conversation with the drive during one boot.
+
+    `configured`: the host set a configuration, so it has seen the device. `answered` and
+    `unanswered`: names of SCSI commands. `removable`: the RMB bit of the INQUIRY data
+    (SPC-4, 6.4.2, byte 1 bit 7), None when no INQUIRY was answered. `senses`: sense key and
+    additional sense code of each REQUEST SENSE answer.
+    """
+
+    configured: bool
+    answered: tuple[str, ...]
+    unanswered: tuple[str, ...]
+    removable: bool | None
+    senses: tuple[tuple[int, int], ...]
+
+    @property
+    def heard_empty(self) -> bool:
+        """Whether the drive told the host that it has no medium."""
+        return MEDIUM_NOT_PRESENT in self.senses
+
+    @property
+    def asked_the_drive(self) -> bool:
+        """Whether INQUIRY and TEST UNIT READY crossed the cable and were answered."""
+        return {INQUIRY, TEST_UNIT_READY} <= set(self.answered)
+
+
+def asked(stream: Sequence[Observation]) -> Asked:
+    """Read the conversation out of a case's stream."""
+    replies = [s for s in stream if isinstance(s, ScsiReply)]
+    commands = [s for s in stream if isinstance(s, ScsiCommand)]
+    done = {reply.tag for reply in replies}
+    inquiries = [r.data for r in replies if r.name == INQUIRY and len(r.data) > 1]
+    senses = [r.data for r in replies if r.name == REQUEST_SENSE and len(r.data) > 12]
+    return Asked(
+        configured=any(
+            isinstance(s, ControlRequest) and s.request_type == 0 and s.request == 9 for s in stream
+        ),
+        answered=tuple(r.name for r in replies if r.status in ("passed", "failed")),
+        unanswered=tuple(c.name for c in commands if c.tag not in done),
+        removable=bool(inquiries[-1][1] & 0x80) if inquiries else None,
+        # Fixed format sense data: key in byte 2, additional sense code in byte 12.
+        senses=tuple((data[2] & 0x0F, data[12]) for data in senses),
+    )

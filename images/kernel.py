@@ -1,0 +1,245 @@
+"""A Linux kernel for the gadget VM: any that has what the VM needs.
+
+Looked for in this order: the newest installed one (/boot and /lib/modules), then one that
+`python -m images.kernel` unpacked into the cache from the distribution's kernel package,
+without root and without installing it (installing a kernel changes how a machine boots).
+A kernel counts when every module in `MODULES` is there or built in.
+"""
+
+from __future__ import annotations
+
+import lzma
+import re
+import shutil
+import sys
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import BootgateError, ToolError
+from harness.owner import cache_root, disk, locked, run_tool
+
+BASE = (
+    "configfs",
+    "virtio_pci",
+    "virtio_console",
+    "libcomposite",
+    "usb_f_mass_storage",
+    "usb_f_hid",
+    "usb_f_rndis",
+    "usb_f_ncm",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "nls_utf8",
+    "nls_iso8859_1",
+    "exfat",
+    "ext4",
+    "crc32c_generic",
+    "loop",
+    "usbcore",
+)
+"""Loaded before the snapshot is taken."""
+
+DISK = ("virtio_blk",)
+"""Loaded after it: the disk is another one for each case."""
+
+UDC = {"dummy_hcd": ("dummy_hcd",), "usbip-vudc": ("usbip_vudc", "vhci_hcd")}
+"""USB device controllers, of which one is loaded; the host side that goes with each too."""
+
+MODULES = tuple(dict.fromkeys((*BASE, *DISK, *(m for group in UDC.values() for m in group))))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel image and the folder of its modules (the one that holds modules.dep)."""
+
+    version: str
+    image: Path
+    modules: Path
+
+    def load_order(self, names: tuple[str, ...]) -> tuple[Path, ...]:
+        """The module files to insert for `names`, dependencies first; built-in ones left out.
+
+        Raises ToolError when one is neither a module nor built in.
+        """
+        needs = self._dependencies()
+        files = {_name(path): path for path in needs}
+        built_in = {_name(line) for line in _lines(self.modules / "modules.builtin")}
+        order: dict[str, None] = {}
+
+        def add(path: str) -> None:
+            if path not in order:
+                for other in reversed(needs[path]):
+                    add(other)
+                order[path] = None
+
+        for name in names:
+            if name in files:
+                add(files[name])
+            elif name not in built_in:
+                raise ToolError(f"kernel {self.version} has no module {name}")
+        return tuple(self.modules / path for path in order)
+
+    def _dependencies(self) -> dict[str, list[str]]:
+        """modules.dep (modules.dep(5)): "path: path path", relative to the folder."""
+        entries = (line.split(":", 1) for line in _lines(self.modules / "modules.dep"))
+        return {path: needed.split() for path, needed in entries}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ToolError(f"cannot read the kernel's {path}: {error}") from error
+
+
+def _name(path: str) -> str:
+    return Path(path).name.split(".ko")[0].replace("-", "_")
+
+
+def unpacked_module(path: Path) -> bytes:
+    """A module's ELF file. Debian 13 packs modules with xz, other systems with zstd or gzip.
+
+    Raises ToolError when it cannot be unpacked.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".xz":
+            data = lzma.decompress(data)
+        elif path.suffix == ".gz":
+            data = zlib.decompress(data, wbits=31)
+        elif path.suffix == ".zst":
+            data = run_tool(["zstd", "-dcq", str(path)], package="zstd")
+    except (OSError, lzma.LZMAError, zlib.error) as error:
+        raise ToolError(f"cannot read the kernel module {path}: {error}") from error
+    if not data.startswith(b"\x7fELF"):
+        raise ToolError(f"{path} is no kernel module: reinstall the kernel package")
+    return data
+
+
+def find_kernel() -> Kernel:
+    """A kernel that can do what the gadget VM needs. Raises ToolError when there is none."""
+    missing = "none is installed that can be read"
+    for kernel in (*_in_tree(Path("/")), *_fetched()):
+        try:
+            kernel.load_order(MODULES)
+        except ToolError as error:
+            missing = str(error)
+        else:
+            return kernel
+    raise ToolError(f"no kernel for the gadget VM ({missing}): run ci/bootstrap")
+
+
+def _newest_first(version: str) -> list[tuple[int, str]]:
+    return [(int(n or 0), word) for n, word in re.findall(r"(\d+)|(\D+)", version)]
+
+
+def _in_tree(root: Path) -> list[Kernel]:
+    """The kernels of a file system tree, newest first."""
+    found = []
+    for modules in {*root.glob("lib/modules/*"), *root.glob("usr/lib/modules/*")}:
+        places = (root / "boot" / f"vmlinuz-{modules.name}", modules / "vmlinuz")
+        image = next((p for p in places if _readable(p)), None)
+        if image is not None and (modules / "modules.dep").is_file():
+            found.append(Kernel(modules.name, image, modules))
+    return sorted(found, key=lambda k: _newest_first(k.version), reverse=True)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        with open(path, "rb"):
+            return True
+    except OSError:
+        return False
+
+
+def _store() -> Path:
+    return cache_root() / "kernel"
+
+
+def _fetched() -> list[Kernel]:
+    return _in_tree(_store())
+
+
+def fetch() -> Kernel:
+    """Unpack the distribution's kernel package into the cache, unless a kernel is there.
+
+    Needs no root; downloads through apt. Raises ToolError, DiskFull.
+    """
+    try:
+        return find_kernel()
+    except ToolError:
+        pass
+    with locked(cache_root() / "locks" / "kernel"), disk("the kernel"):
+        if _fetched():  # another run was faster
+            return find_kernel()
+        print("bootgate: fetching a kernel for the gadget VM", file=sys.stderr, flush=True)
+        _store().mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="draft-", dir=cache_root()) as draft:
+            _unpack_packages(Path(draft))
+            found = _in_tree(Path(draft) / "tree")
+            if not found:
+                raise ToolError("the distribution's kernel package holds no kernel with modules")
+            _keep(found[0])
+    return find_kernel()
+
+
+NOT_NEEDED = (
+    *("--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks"),
+    *("--no-replaces", "--no-enhances", "--no-pre-depends"),
+)
+
+
+def _unpack_packages(draft: Path) -> None:
+    """Download the kernel's packages and unpack them under draft/tree.
+
+    Which packages those are is asked of apt: everything that linux-image-ARCH depends on and
+    that is called linux-* (the image; in later releases its modules are packages apart).
+    """
+    arch = run_tool(["dpkg", "--print-architecture"], package="dpkg").decode().strip()
+    depends = run_tool(
+        ["apt-cache", "depends", "--recurse", *NOT_NEEDED, f"linux-image-{arch}"], package="apt"
+    ).decode()
+    names = sorted(set(re.findall(r"^(linux-(?!base|doc)\S+)$", depends, re.M)))
+    if not names:
+        raise ToolError(f"apt knows no package linux-image-{arch}: run apt-get update as root")
+    # As root, apt would download as the user _apt, who may not write here.
+    run_tool(
+        ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names],
+        package="apt",
+        cwd=draft,
+    )
+    tree = draft / "tree"
+    for package in sorted(draft.glob("*.deb")):
+        run_tool(["dpkg-deb", "-x", str(package), str(tree)], package="dpkg")
+    for modules in {*tree.glob("lib/modules/*"), *tree.glob("usr/lib/modules/*")}:
+        base = modules.parents[2]
+        run_tool(["depmod", "-b", str(base), modules.name], package="kmod")
+
+
+def _keep(kernel: Kernel) -> None:
+    """Move the image and the modules that are needed into the store (a fiftieth of all)."""
+    target = _store() / "lib" / "modules" / kernel.version
+    for file in kernel.load_order(MODULES):
+        place = target / file.relative_to(kernel.modules)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+    kept = {str(file.relative_to(kernel.modules)) for file in kernel.load_order(MODULES)}
+    lines = _lines(kernel.modules / "modules.dep")
+    shutil.copyfile(kernel.modules / "modules.builtin", target / "modules.builtin")
+    (_store() / "boot").mkdir(exist_ok=True)
+    shutil.copyfile(kernel.image, _store() / "boot" / f"vmlinuz-{kernel.version}")
+    # Last: a kernel without modules.dep does not count.
+    (target / "modules.dep").write_text(
+        "".join(line + "\n" for line in lines if line.split(":")[0] in kept), encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        fetch()
+    except BootgateError as problem:
+        print(f"bootgate: {problem}", file=sys.stderr)
+        sys.exit(problem.exit_status)
