@@ -46,7 +46,7 @@ DISK = ("virtio_blk",)
 """Loaded after it: the disk is another one for each case."""
 
 UDC = {"dummy_hcd": ("dummy_hcd",), "usbip-vudc": ("usbip_vudc", "vhci_hcd")}
-"""USB device controllers, of which one is loaded; the host side that goes with each too."""
+"""USB device controllers, of which each snapshot has one, and the host side of each."""
 
 MODULES = tuple(dict.fromkeys((*BASE, *DISK, *(m for group in UDC.values() for m in group))))
 

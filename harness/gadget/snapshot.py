@@ -8,7 +8,6 @@ answers about 0.25 s after QEMU was started, where a cold boot takes 15 s.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,10 @@ _APPEND = "console=ttyS1 panic=-1 quiet loglevel=7 nokaslr mitigations=off"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A frozen gadget VM."""
+    """A frozen gadget VM that has the USB device controller `udc`."""
 
     image: GadgetImage
+    udc: str
     memory: Path
     state: Path
 
@@ -68,7 +68,9 @@ class Migration:
             raise QemuError(f"{command} of the gadget VM failed: remove its snapshot in the cache")
 
 
-def machine(image: GadgetImage, memory: Path, emmc: Path, kernel_log: Path) -> Sequence[str]:
+def machine(
+    image: GadgetImage, udc: str, memory: Path, emmc: Path, kernel_log: Path
+) -> tuple[str, ...]:
     """QEMU's arguments. Frozen and restored VM must have the same, but for the files' names.
 
     QEMU waits before it makes the machine (-preconfig), so that the console's pty can be
@@ -80,7 +82,7 @@ def machine(image: GadgetImage, memory: Path, emmc: Path, kernel_log: Path) -> S
         *("-cpu", "qemu64", "-smp", "1", "-m", f"{MEMORY >> 20}M"),
         *("-object", f"memory-backend-file,id=memory,size={MEMORY},mem-path={escaped(memory)}"),
         *("-kernel", str(image.kernel.image), "-initrd", str(image.initramfs)),
-        *("-append", _APPEND, "-no-reboot"),
+        *("-append", f"{_APPEND} udc={udc}", "-no-reboot"),
         *("-chardev", "pty,id=console", "-serial", "chardev:console"),
         *("-chardev", f"file,id=log,path={escaped(kernel_log)}", "-serial", "chardev:log"),
         *("-device", "virtio-serial-pci"),
@@ -104,29 +106,31 @@ def console_device(qemu: Qemu) -> str:
     return names["console"].removeprefix("pty:")
 
 
-def frozen(image: GadgetImage, folder: Path) -> Snapshot:
+def frozen(image: GadgetImage, udc: str, folder: Path) -> Snapshot:
     """Take the snapshot from the cache, or boot the VM and freeze it.
 
     `folder` is for scratch files. Raises ToolError, QemuError, DiskFull, DeadlineExpired.
     """
-    key = digest([Path(__file__), image.key, version(), Path(find_tool(PROGRAM, PACKAGE)), _APPEND])
+    unnamed = machine(image, udc, Path("memory"), Path("emmc"), Path("log"))
+    qemu = Path(find_tool(PROGRAM, PACKAGE))
+    key = digest([Path(__file__), image.key, version(), qemu, *unnamed])
 
     def make(entry: Path) -> None:
         with disk("the gadget VM's snapshot"):
             for name, size in (("memory", MEMORY), ("emmc", 1 << 20)):
                 with open(entry / name, "wb") as file:
                     file.truncate(size)
-            _freeze(image, entry, folder)
+            _freeze(image, udc, entry, folder)
             (entry / "emmc").unlink()
 
     entry = made("snapshot", key, make)
-    return Snapshot(image, entry / "memory", entry / "state")
+    return Snapshot(image, udc, entry / "memory", entry / "state")
 
 
-def _freeze(image: GadgetImage, entry: Path, folder: Path) -> None:
+def _freeze(image: GadgetImage, udc: str, entry: Path, folder: Path) -> None:
     deadline = Deadline.after(BOOT_SECONDS, "the gadget VM's first boot to reach its shell")
     migration = Migration()
-    arguments = machine(image, entry / "memory", entry / "emmc", entry / "boot.log")
+    arguments = machine(image, udc, entry / "memory", entry / "emmc", entry / "boot.log")
     shared = [a + ",share=on" if a.startswith("memory-backend-file") else a for a in arguments]
     with (
         open(entry / "state", "wb") as state,

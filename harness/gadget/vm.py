@@ -97,18 +97,20 @@ class GadgetVm:
         with disk("the gadget VM's snapshot"):
             state = self._stack.enter_context(snapshot.state.open("rb"))
         kernel_log = self._evidence / "gadget-kernel.log"
+        arguments = machine(snapshot.image, snapshot.udc, snapshot.memory, emmc, kernel_log)
         self._qemu = self._stack.enter_context(
             Qemu(
                 "gadget",
-                (*machine(snapshot.image, snapshot.memory, emmc, kernel_log), "-incoming", "defer"),
+                (*arguments, "-incoming", "defer"),
                 folder=scratch,
                 channels=CHANNELS,
                 on_event=self._on_event,
             )
         )
         self.cable: socket.socket = self._qemu.channel("cable")
-        plug = self._stack.enter_context(self._qemu.channel("plug"))
-        threading.Thread(target=self._read_plug, args=(plug,), name="plug", daemon=True).start()
+        plug = self._qemu.channel("plug")
+        reader = threading.Thread(target=self._read_plug, args=(plug,), name="plug", daemon=True)
+        reader.start()
         self._console = Console(console_device(self._qemu), self._evidence / "gadget-console.log")
         self._stack.callback(self._console.close)
         self._qemu.execute("x-exit-preconfig")
@@ -123,8 +125,11 @@ class GadgetVm:
             self._died = "restarted" if reason == "guest-reset" else "switched itself off"
 
     def _read_plug(self, channel: socket.socket) -> None:
-        """The VM says "plugged" and "left", a line each (images/gadget_vm/wire)."""
-        with contextlib.suppress(OSError), channel.makefile(encoding="ascii") as lines:
+        """The VM says "plugged" and "left", a line each (images/gadget_vm/wire).
+
+        Ends, and closes the channel, when QEMU does.
+        """
+        with contextlib.suppress(OSError), channel, channel.makefile(encoding="ascii") as lines:
             for line in lines:
                 with self._plugs:
                     self._plug_lines.append(line.strip())
@@ -132,9 +137,9 @@ class GadgetVm:
 
     # --- what a case does with it ---------------------------------------------------------
 
-    def power_on(self, udc: str, data_partition: str) -> None:
-        """Bring up eMMC, mounts and the virtual USB controller, as before an init script."""
-        self._check(f"/lib/bootgate/up {udc} {data_partition}", "the gadget VM to come up")
+    def power_on(self, data_partition: str) -> None:
+        """Bring up eMMC and mounts, as before an init script."""
+        self._check(f"/lib/bootgate/up {data_partition}", "the gadget VM to come up")
 
     def run_init_script(self, command: str) -> ScriptRun:
         """Run the firmware's own S03usbdev with `command`, such as "start".
@@ -216,9 +221,6 @@ class GadgetVm:
 
     def close(self) -> None:
         """Switch it off. May be called twice."""
-        # The process first: its end wakes the thread that reads the plug channel.
-        if self._qemu is not None:
-            self._qemu.close()
         self._stack.close()
 
     # --- below ----------------------------------------------------------------------------

@@ -39,8 +39,8 @@ HANDOVER = "Booting from "
 TABLES_END = 0x500
 """End of the interrupt vector table and the BIOS data area: never code."""
 
-SYSTEM_ROM = 0xF0000
-"""Start of the BIOS's segment, where SeaBIOS's default interrupt handlers are."""
+SYSTEM_ROM, SYSTEM_ROM_END = 0xE0000, 0x100000
+"""Where SeaBIOS keeps what it runs after POST (src/config.h, BUILD_BIOS_ADDR and below)."""
 
 SAMPLES = 8
 """How many samples of the processor in a row a hang takes."""
@@ -123,9 +123,10 @@ def _halted(stream: Stream) -> Outcome | None:
 def _runaway(stream: Stream) -> Outcome | None:
     """Executing what was never code.
 
-    Each sample is in the interrupt table, the BIOS data area or zeros, or in the default
-    handler of the BIOS that such code bounces off; most are not in the BIOS. A BIOS that is
-    busy is in its own code in every sample and never gets here.
+    Some samples are in the interrupt table, the BIOS data area or zeros; all others are in
+    the BIOS, which such code bounces off (each interrupt that it stumbles into, and those of
+    the timer). A BIOS that is busy is in its own code in every sample, and so is a boot
+    loader: neither gets here.
     """
     quiet = _quiet_samples(stream)
     if len(quiet) < SAMPLES or not any(
@@ -133,10 +134,10 @@ def _runaway(stream: Stream) -> Outcome | None:
     ):
         return None
     never_code = [s for s in quiet if _never_code(s)]
-    bounced = [s for s in quiet if not _never_code(s) and _bios_handler(s)]
-    if len(never_code) + len(bounced) < len(quiet) or 4 * len(never_code) < len(quiet):
+    bounced = [s for s in quiet if not _never_code(s) and _in_bios(s)]
+    if len(never_code) < 2 or len(never_code) + len(bounced) < len(quiet):
         return None
-    places = sorted({f"{s.cs:04X}:{s.ip:04X}" for s in quiet})
+    places = sorted({f"{s.cs:04X}:{s.ip:04X}" for s in never_code})
     return Hung(
         "runaway",
         why=f"the processor executes what was never code, at {', '.join(places[:4])}; "
@@ -161,10 +162,8 @@ def _never_code(sample: CpuSample) -> bool:
     return sample.linear < TABLES_END or (len(sample.code) >= 16 and not any(sample.code))
 
 
-def _bios_handler(sample: CpuSample) -> bool:
-    """An IRET in the BIOS's segment: SeaBIOS's entry_iret_official (src/romlayout.S)."""
-    in_rom = SYSTEM_ROM <= sample.linear < SYSTEM_ROM + 0x10000
-    return sample.real_mode and in_rom and sample.code[:1] == b"\xcf"
+def _in_bios(sample: CpuSample) -> bool:
+    return SYSTEM_ROM <= sample.linear < SYSTEM_ROM_END
 
 
 def _quiet_samples(stream: Stream) -> list[CpuSample]:

@@ -1,0 +1,380 @@
+"""Gadget, cable and host put together; runs one case.
+
+What a requirement test sees: `rig.gadget.start(...)` gives the device a life,
+`rig.host.boot(...)` gives the PC one, and the `Boot` that comes back says what happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.cable.conversation import transcript
+from harness.cable.relay import Relay
+from harness.deadline import Deadline
+from harness.errors import EndpointCollision, FirmwareFault, NotJudged, RigFault
+from harness.firmware import Firmware, Gate, Shape, boot_files
+from harness.gadget.snapshot import Snapshot
+from harness.gadget.vm import Configfs, GadgetVm, Lun
+from harness.host.pc import Pc
+from harness.observation import (
+    BiosLine,
+    BusReset,
+    ControlRequest,
+    DeviceDied,
+    GadgetState,
+    Observation,
+    Recorder,
+    write_recording,
+)
+from harness.outcome import rules
+from harness.outcome.kinds import NEXT_DEVICE, Booted, NoDrive, Outcome
+from harness.outcome.wire import Asked, asked
+from harness.owner import disk, printable
+from images.emmc import write_emmc
+from images.payload import write_boot_disk
+
+CASE_SECONDS = 45.0
+"""How long a host may take. SeaBIOS itself needs 0.2 to 6 s; each wait of its own is 5 s."""
+
+PLUG_SECONDS = 10.0
+"""How long the device_connect of a gadget that is on the bus may take to cross the cable."""
+
+QUIET_SECONDS = 0.1
+"""With nothing else to see for so long, the processor is looked at."""
+
+SAYING_SECONDS = 0.2
+"""How often at most what the host is doing is told to whoever watches."""
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What all cases of a run share.
+
+    `stock` is for the control that must hang, `snapshots` are by USB device controller.
+    """
+
+    firmware: Firmware
+    stock: Firmware
+    snapshots: Mapping[str, Snapshot]
+    bios: str
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One boot of the host: what happened, and what was seen."""
+
+    outcome: Outcome
+    stream: tuple[Observation, ...]
+    data_partition: str | None
+    script: str
+
+    @property
+    def asked(self) -> Asked:
+        """What the host asked of the drive, and what it heard."""
+        return asked(self.stream)
+
+    def explain(self) -> str:
+        """A sentence that says what the PC did, then what led to it, a line each."""
+        said = [o.text for o in self.stream if isinstance(o, BiosLine) and o.text.strip()]
+        lines = [f"{self.outcome}: {self.outcome.why}"]
+        if self.data_partition is not None:
+            heard = self.asked
+            drive = "it has no medium" if heard.heard_empty else "nothing of a missing medium"
+            questions = ", ".join(dict.fromkeys(heard.answered)) or "nothing"
+            lines.append(f"drive: asked {questions}; said {drive}")
+            lines.append(f"device: data partition {self.data_partition}; {self.script}")
+        lines.append("BIOS: " + " | ".join(printable(line, 100) for line in said[-3:]))
+        return "\n".join(lines)
+
+
+@dataclass
+class Record:
+    """What a case leaves behind, filled in as it goes on."""
+
+    controller: str | None = None
+    data_partition: str | None = None
+    outcome: Outcome | None = None
+    boot_seconds: float = 0.0
+    evidence: list[str] = field(default_factory=list)
+    bios_version: str = ""
+
+
+class Rig:
+    """Gadget, cable and host of one case. `close` it: that collects the evidence too."""
+
+    def __init__(
+        self,
+        equipment: Equipment,
+        scratch: Path,
+        evidence: Path,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`scratch` and `evidence` are folders of this case's own; `say` is told what goes on."""
+        self.equipment = equipment
+        self.record = Record()
+        self.gadget = Gadget(self)
+        self.host = Host(self)
+        self._scratch = scratch
+        self._evidence = evidence
+        self._say = say
+        self.recorder = Recorder()
+
+    @property
+    def stock(self) -> Firmware:
+        """The shipped firmware that has the defect."""
+        return self.equipment.stock
+
+    def close(self) -> None:
+        """Collect the evidence, then switch everything off. May be called twice."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.gadget.close)
+            stack.callback(self.host.close)
+            self.host.collect()
+            self.gadget.collect()
+
+    def keep(self, name: str, text: str) -> None:
+        """Write a piece of evidence. Raises DiskFull."""
+        with disk("the evidence"):
+            (self._evidence / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        self.record.evidence.append(name)
+
+
+class Gadget:
+    """The device of a case."""
+
+    def __init__(self, rig: Rig) -> None:
+        """A device without power."""
+        self._rig = rig
+        self._vm: GadgetVm | None = None
+        self.relay: Relay | None = None
+        self.state = Configfs("", (), ())
+        self.collision: EndpointCollision | None = None
+        self.script = "it was not started"
+
+    def start(
+        self,
+        *,
+        gate: Gate,
+        shape: Shape = Shape.HID_AND_STORAGE,
+        data_partition: str = "exfat",
+        media: Sequence[Path] = (),
+        extra: Mapping[str, bytes] | None = None,
+        firmware: Firmware | None = None,
+    ) -> None:
+        """Power the device on and let its own init script build the gadget.
+
+        `media` are put on the data partition under their names, `extra` are further files of
+        /boot, `firmware` is run in place of the one under test. Whatever the firmware does is
+        an observation; what the rig fails at raises RigFault.
+        """
+        rig = self._rig
+        firmware = firmware or rig.equipment.firmware
+        rig.record.data_partition = data_partition
+        rig._say("device: power on")
+        emmc = rig._scratch / "emmc"
+        write_emmc(
+            emmc,
+            kvmapp=firmware.kvmapp,
+            firmware_digest=firmware.digest,
+            boot_files=boot_files(shape, gate, extra),
+            data_partition=data_partition,
+            media=media,
+        )
+        self._vm = GadgetVm(rig.equipment.snapshots[shape.udc], emmc, rig._scratch, rig._evidence)
+        self.relay = Relay(self._vm.cable)
+        self._vm.power_on(data_partition)
+        try:
+            rig._say("device: its init script runs")
+            run = self._vm.run_init_script("start")
+            self.script = str(run)
+            self.state = self._vm.configfs()
+            if self.state.udc:
+                rig._say("device: enumerating")
+                self._vm.wait_enumerated()
+        except FirmwareFault as fault:
+            self.script = how = str(fault)
+            rig.recorder.add(lambda at: DeviceDied(at, how))
+        except EndpointCollision as collision:
+            self.collision = collision
+        rig.recorder.add(
+            lambda at: GadgetState(
+                at,
+                self.state.udc,
+                self.state.functions,
+                tuple(lun.name for lun in self.state.luns),
+                gate.promises_drive,
+            )
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether the device was started."""
+        return self._vm is not None
+
+    @property
+    def plugged(self) -> bool:
+        """Whether the firmware has bound its gadget to the USB controller."""
+        return bool(self.state.udc)
+
+    @property
+    def luns(self) -> tuple[Lun, ...]:
+        """The LUNs of the gadget and what backs them, as configfs says now.
+
+        Raises FirmwareFault when the device died, RigFault when its shell does not answer.
+        """
+        if self._vm is None:
+            return ()
+        self.state = self._vm.configfs()
+        return self.state.luns
+
+    def collect(self) -> None:
+        """Write what is to be seen on the device into the evidence folder."""
+        if self._vm is not None:
+            self._rig.record.evidence.extend(self._vm.collect())
+
+    def close(self) -> None:
+        """Switch it off."""
+        if self.relay is not None:
+            self.relay.close()
+        if self._vm is not None:
+            self._vm.close()
+
+
+class Host:
+    """The PC of a case."""
+
+    def __init__(self, rig: Rig) -> None:
+        """A PC without power."""
+        self._rig = rig
+        self._pc: Pc | None = None
+        self._outcome: Outcome | None = None
+
+    def boot(self, controller: str) -> Boot:
+        """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
+
+        Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
+        """
+        rig = self._rig
+        rig.record.controller = controller
+        if rig.gadget.collision is not None:
+            raise rig.gadget.collision
+        outcome = rules.decide(rig.recorder.seen())
+        if not isinstance(outcome, NoDrive):
+            outcome = self._run(controller)
+        rig.record.outcome = self._outcome = outcome
+        boot = Boot(
+            outcome,
+            rig.recorder.seen(),
+            rig.record.data_partition if rig.gadget.running else None,
+            rig.gadget.script,
+        )
+        if rig.gadget.plugged and not isinstance(outcome, NoDrive):
+            self._check_seen(boot)
+        return boot
+
+    def _run(self, controller: str) -> Outcome:
+        rig = self._rig
+        relay = rig.gadget.relay
+        next_device = rig._scratch / "next-device"
+        write_boot_disk(next_device, NEXT_DEVICE)
+        rig._say("host: power on")
+        self._pc = Pc(
+            controller,
+            rig.equipment.bios,
+            next_device,
+            rig.recorder,
+            rig._scratch,
+            cable=relay is not None,
+        )
+        if relay is not None and self._pc.cable is not None:
+            relay.attach(self._pc.cable, rig.recorder, rig._evidence / "usb.pcap")
+            rig.record.evidence.append("usb.pcap")
+            if rig.gadget.plugged:
+                relay.wait_plugged(
+                    Deadline.after(PLUG_SECONDS, "the gadget's device_connect to cross the cable")
+                )
+        started = time.monotonic()
+        self._pc.release()
+        try:
+            return self._watch(self._pc, relay)
+        finally:
+            rig.record.boot_seconds = round(time.monotonic() - started, 3)
+
+    def _watch(self, pc: Pc, relay: Relay | None) -> Outcome:
+        rig = self._rig
+        deadline = Deadline.after(CASE_SECONDS, "the host to come to an end")
+        stream = rig.recorder.seen()
+        told = 0.0
+        while not deadline.expired:
+            outcome = rules.decide(stream)
+            if outcome is not None:
+                return outcome
+            if relay is not None and relay.problem is not None:
+                raise relay.problem
+            if time.monotonic() - told > SAYING_SECONDS:
+                told = time.monotonic()
+                rig._say(_doing(stream))
+            before = len(stream)
+            stream = rig.recorder.wait(before, min(QUIET_SECONDS, deadline.remaining()))
+            if len(stream) == before:
+                pc.look()
+                stream = rig.recorder.seen()
+        return rules.give_up(stream, CASE_SECONDS)
+
+    def _check_seen(self, boot: Boot) -> None:
+        """A boot says something of the drive only if the host has asked the drive.
+
+        Raises RigFault when a plugged gadget was never seen, NotJudged when the host looked
+        at it and did not ask its drive, or got no answer.
+        """
+        if not any(isinstance(o, ControlRequest | BusReset) for o in boot.stream):
+            raise RigFault("the gadget was plugged in and the host never looked at it")
+        promised = any(isinstance(o, GadgetState) and o.drive_promised for o in boot.stream)
+        heard = boot.asked
+        if not promised or not isinstance(boot.outcome, Booted) or heard.asked_the_drive:
+            return
+        if heard.unanswered:
+            raise NotJudged(
+                f"the drive never answered {heard.unanswered[0]}; the host then {boot.outcome}"
+            )
+        raise NotJudged(
+            f"the host saw the gadget, never asked its drive and {boot.outcome}: its BIOS drives "
+            "one interface of a device, and took another"
+        )
+
+    def collect(self) -> None:
+        """Write what is to be seen on the host into the evidence folder."""
+        rig = self._rig
+        if self._pc is None:
+            return
+        rig.record.evidence.extend(self._pc.collect(rig._evidence))
+        self._pc.close()
+        if rig.gadget.relay is not None:
+            rig.gadget.relay.detach()
+        stream = rig.recorder.seen()
+        lines = [f"{o.at:9.3f}  {o.text}" for o in stream if isinstance(o, BiosLine)]
+        rig.record.bios_version = next(
+            (o.text for o in stream if isinstance(o, BiosLine) and "(version" in o.text), ""
+        )
+        rig.keep("bios.log", "".join(line + "\n" for line in lines))
+        rig.keep("wire.txt", transcript(stream))
+        with disk("the evidence"):
+            write_recording(rig._evidence / "observations.jsonl", stream)
+        rig.record.evidence.append("observations.jsonl")
+
+    def close(self) -> None:
+        """Switch it off."""
+        if self._pc is not None:
+            self._pc.close()
+
+
+def _doing(stream: Sequence[Observation]) -> str:
+    """What the host is doing just now, for whoever watches."""
+    for seen in reversed(stream):
+        if isinstance(seen, BiosLine) and seen.text.strip():
+            return f"host: {printable(seen.text.strip(), 70)}"
+    return "host: power on"
