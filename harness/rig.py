@@ -15,9 +15,9 @@ from pathlib import Path
 from harness.cable.conversation import transcript
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
+from harness.equipment import Equipment
 from harness.errors import EndpointCollision, FirmwareFault, NotJudged, RigFault
 from harness.firmware import Firmware, Gate, Shape, boot_files
-from harness.gadget.snapshot import Snapshot
 from harness.gadget.vm import Configfs, GadgetVm, Lun
 from harness.host.pc import Pc
 from harness.observation import (
@@ -48,19 +48,6 @@ QUIET_SECONDS = 0.1
 
 SAYING_SECONDS = 0.2
 """How often at most what the host is doing is told to whoever watches."""
-
-
-@dataclass(frozen=True)
-class Equipment:
-    """What all cases of a run share.
-
-    `stock` is for the control that must hang, `snapshots` are by USB device controller.
-    """
-
-    firmware: Firmware
-    stock: Firmware
-    snapshots: Mapping[str, Snapshot]
-    bios: str
 
 
 @dataclass(frozen=True)
@@ -100,7 +87,7 @@ class Record:
     outcome: Outcome | None = None
     boot_seconds: float = 0.0
     evidence: list[str] = field(default_factory=list)
-    bios_version: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 class Rig:
@@ -253,10 +240,12 @@ class Host:
         self._pc: Pc | None = None
         self._outcome: Outcome | None = None
 
-    def boot(self, controller: str) -> Boot:
+    def boot(self, controller: str, *, must_ask_drive: bool = True) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
-        Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
+        With `must_ask_drive` a boot counts only if the host asked the drive that the gate
+        files promise. Raises NotJudged when the case cannot say anything, RigFault when the
+        rig failed.
         """
         rig = self._rig
         rig.record.controller = controller
@@ -273,7 +262,7 @@ class Host:
             rig.gadget.script,
         )
         if rig.gadget.plugged and not isinstance(outcome, NoDrive):
-            self._check_seen(boot)
+            self._check_seen(boot, must_ask_drive)
         return boot
 
     def _run(self, controller: str) -> Outcome:
@@ -325,7 +314,7 @@ class Host:
                 stream = rig.recorder.seen()
         return rules.give_up(stream, CASE_SECONDS)
 
-    def _check_seen(self, boot: Boot) -> None:
+    def _check_seen(self, boot: Boot, must_ask_drive: bool) -> None:
         """A boot says something of the drive only if the host has asked the drive.
 
         Raises RigFault when a plugged gadget was never seen, NotJudged when the host looked
@@ -335,7 +324,11 @@ class Host:
             raise RigFault("the gadget was plugged in and the host never looked at it")
         promised = any(isinstance(o, GadgetState) and o.drive_promised for o in boot.stream)
         heard = boot.asked
-        if not promised or not isinstance(boot.outcome, Booted) or heard.asked_the_drive:
+        if (
+            not (must_ask_drive and promised)
+            or not isinstance(boot.outcome, Booted)
+            or heard.asked_the_drive
+        ):
             return
         if heard.unanswered:
             raise NotJudged(
@@ -355,11 +348,14 @@ class Host:
         self._pc.close()
         if rig.gadget.relay is not None:
             rig.gadget.relay.detach()
+            if rig.gadget.relay.gadget_version:
+                rig.record.versions["usbredirect"] = printable(rig.gadget.relay.gadget_version)
         stream = rig.recorder.seen()
         lines = [f"{o.at:9.3f}  {o.text}" for o in stream if isinstance(o, BiosLine)]
-        rig.record.bios_version = next(
-            (o.text for o in stream if isinstance(o, BiosLine) and "(version" in o.text), ""
-        )
+        for line in (o.text for o in stream if isinstance(o, BiosLine)):
+            if "(version" in line:
+                rig.record.versions["bios"] = printable(line)
+                break
         rig.keep("bios.log", "".join(line + "\n" for line in lines))
         rig.keep("wire.txt", transcript(stream))
         with disk("the evidence"):

@@ -284,6 +284,12 @@ class Relay:
 
     # --- for the rig ------------------------------------------------------------------------
 
+    @property
+    def gadget_version(self) -> str:
+        """What the gadget's end calls itself in its hello; empty before that."""
+        hello = self._hello
+        return hello.version if hello else ""
+
     def attach(self, host: socket.socket, recorder: Recorder, capture: Path | None) -> None:
         """Plug the cable into a host; what crosses goes to `recorder`, and to a capture file.
 

@@ -8,6 +8,7 @@ answers about 0.25 s after QEMU was started, where a cold boot takes 15 s.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,16 +107,20 @@ def console_device(qemu: Qemu) -> str:
     return names["console"].removeprefix("pty:")
 
 
-def frozen(image: GadgetImage, udc: str, folder: Path) -> Snapshot:
+def frozen(image: GadgetImage, udc: str, folder: Path, note: Callable[[str], None]) -> Snapshot:
     """Take the snapshot from the cache, or boot the VM and freeze it.
 
-    `folder` is for scratch files. Raises ToolError, QemuError, DiskFull, DeadlineExpired.
+    `folder` is for scratch files, `note` is told when it takes long. Raises ToolError,
+    QemuError, DiskFull, DeadlineExpired.
     """
     unnamed = machine(image, udc, Path("memory"), Path("emmc"), Path("log"))
     qemu = Path(find_tool(PROGRAM, PACKAGE))
     key = digest([Path(__file__), image.key, version(), qemu, *unnamed])
 
     def make(entry: Path) -> None:
+        note(
+            f"booting the gadget VM with {udc} once, about 15 s; later runs take it from the cache"
+        )
         with disk("the gadget VM's snapshot"):
             for name, size in (("memory", MEMORY), ("emmc", 1 << 20)):
                 with open(entry / name, "wb") as file:

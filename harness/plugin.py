@@ -1,0 +1,297 @@
+"""The pytest plugin: gives requirement tests their `rig`, and makes results of them.
+
+Loaded in every process of a run. Under `bootgate validate` the first process owns the
+equipment and hands it to its workers (pytest-xdist); under plain pytest the process makes
+its own when the first test wants it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+
+from harness.equipment import Equipment, prepare
+from harness.errors import NotJudged, RigFault
+from harness.host.pc import CONTROLLERS
+from harness.outcome.kinds import MEDIUM, Inconclusive, RigFailed
+from harness.outcome.verdict import CaseResult, Judgement
+from harness.owner import RunFolder, die_with_parent, printable
+from harness.report.folder import ReportFolder
+from harness.rig import Record, Rig
+from images.payload import write_boot_disk
+
+requirement = pytest.mark.requirement
+"""@requirement("EMPTY-1"): the test is a case of that promise of the catalogue."""
+
+control = pytest.mark.control
+"""@control("name"): the test checks the instrument in the very run; it is always run."""
+
+full = pytest.mark.full
+"""Marks a case that only --full runs."""
+
+RESULT = "bootgate"
+"""Name of the user property that carries a CaseResult from a worker to the first process."""
+
+
+@dataclass
+class Run:
+    """What the first process of a run gives to its workers."""
+
+    equipment: Equipment
+    scratch: Path
+    report: Path
+    status: Path | None = None
+    """A named pipe for Status lines, or None when nobody watches."""
+
+
+@dataclass
+class _Case:
+    """One test on its way to a CaseResult."""
+
+    id: str
+    started: float = field(default_factory=time.monotonic)
+    record: Record = field(default_factory=Record)
+    evidence: tuple[str, ...] = ()
+    judgement: Judgement = "rig_fault"
+    reason: str = "the case was not run"
+
+
+_RUN = pytest.StashKey[Run]()
+_CASE = pytest.StashKey[_Case]()
+_WORKER = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options that a requirement test depends on."""
+    group = parser.getgroup("bootgate")
+    group.addoption("--firmware", default="fixed", help="name or path of the firmware under test")
+    group.addoption("--bios", default="seabios", help="seabios, or a BIOS image file")
+    group.addoption("--controller", action="append", choices=CONTROLLERS, help="only this one")
+    group.addoption("--full", action="store_true", help="also the cases that add little")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers; in a worker, take what the first process gives."""
+    for line in (
+        "requirement(id): the promise of the catalogue that the test is a case of",
+        "control(name): a check of the instrument itself",
+        "full: run with --full only",
+    ):
+        config.addinivalue_line("markers", line)
+    given = getattr(config, "workerinput", {}).get(RESULT)
+    if given is not None:
+        parent, run = pickle.loads(given)
+        die_with_parent(parent)
+        config.stash[_RUN] = run
+        config.stash[_WORKER] = config.workerinput["workerid"]  # type: ignore[attr-defined]
+
+
+def give(run: Run) -> bytes:
+    """What a worker's `workerinput` needs under `RESULT`."""
+    return pickle.dumps((os.getpid(), run))
+
+
+# --- which cases ------------------------------------------------------------------------------
+
+
+def case_id(item: pytest.Item) -> str:
+    """Such as "EMPTY-1/hid_and_storage-exfat-ehci": unique, and good for -k as it is."""
+    name = _argument(item, "requirement") or "control"
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and callspec.id:
+        return f"{name}/{callspec.id}"
+    return f"{name}/{item.name.removeprefix('test_')}"
+
+
+def _argument(item: pytest.Item, marker: str) -> str:
+    found = item.get_closest_marker(marker)
+    return str(found.args[0]) if found else ""
+
+
+def _is_case(item: pytest.Item) -> bool:
+    return bool(_argument(item, "requirement") or _argument(item, "control"))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let -k see the case's id."""
+    if _is_case(item):
+        item.extra_keyword_matches.add(case_id(item))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
+    """Leave out what was not asked for; put the controls, which are always run, first."""
+    controls = [item for item in items if _argument(item, "control")]
+    wanted = [item for item in items if item not in controls and _wanted(config, item)]
+    items[:] = wanted
+    yield  # here -k is applied
+    if any(_is_case(item) for item in items):
+        items[:0] = controls
+
+
+def _wanted(config: pytest.Config, item: pytest.Item) -> bool:
+    if item.get_closest_marker("full") and not config.getoption("--full"):
+        return False
+    callspec = getattr(item, "callspec", None)
+    controller = callspec.params.get("controller") if callspec is not None else None
+    chosen = config.getoption("--controller")
+    return not (controller and chosen) or controller in chosen
+
+
+# --- what a case is given ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """What all cases of the run share."""
+    config = request.config
+    if _RUN in config.stash:
+        yield config.stash[_RUN]
+        return
+    with RunFolder() as folder:
+        report = Path(tempfile.mkdtemp(prefix="report-", dir=folder.path))
+        yield Run(
+            prepare(config.getoption("--firmware"), config.getoption("--bios"), folder.path, print),
+            folder.path,
+            report,
+        )
+
+
+@pytest.fixture
+def rig(request: pytest.FixtureRequest, bench: Run) -> Iterator[Rig]:
+    """Gadget, cable and host for one case, with their power off."""
+    case = request.node.stash[_CASE]
+    report = ReportFolder(bench.report)
+    evidence = report.case_folder(case.id)
+    with tempfile.TemporaryDirectory(prefix="case-", dir=bench.scratch) as scratch:
+        rig = Rig(bench.equipment, Path(scratch), evidence, _teller(bench.status, case.id))
+        case.record = rig.record
+        try:
+            yield rig
+        finally:
+            rig.close()
+            case.evidence = tuple(report.relative(evidence / n) for n in rig.record.evidence)
+
+
+@pytest.fixture
+def fast_controller(request: pytest.FixtureRequest) -> str:
+    """The controller for cases that need just one: EHCI, on which SeaBIOS waits for nothing."""
+    chosen = request.config.getoption("--controller")
+    return "ehci" if not chosen or "ehci" in chosen else str(chosen[0])
+
+
+@pytest.fixture
+def boot_image(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a disk image of a given file name whose boot sector says that it is the medium."""
+
+    def make(name: str) -> Path:
+        path = tmp_path / name
+        write_boot_disk(path, MEDIUM)
+        return path
+
+    return make
+
+
+def _teller(status: Path | None, case: str) -> Callable[[str], None]:
+    """Says what a case is doing: a line of JSON in the named pipe, short enough to be atomic."""
+
+    def tell(text: str) -> None:
+        if status is not None:
+            line = json.dumps({"case": case, "doing": text}) + "\n"
+            with suppress(OSError), open(status, "w", encoding="utf-8") as pipe:
+                pipe.write(line)
+
+    return tell
+
+
+# --- what comes of it -------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Start the case's clock."""
+    if _is_case(item):
+        item.stash[_CASE] = _Case(case_id(item))
+        run = item.config.stash.get(_RUN, None)
+        if run is not None:
+            _teller(run.status, item.stash[_CASE].id)("waiting for its turn")
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Judge the case by how its test ended; hand the result on with the last report."""
+    report = yield
+    case = item.stash.get(_CASE, None)
+    if case is None:
+        return report
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, NotJudged):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), 0, f"Skipped: not judged: {error}")
+    if call.when == "call" or error is not None:
+        _judge(item, case, error, str(call.when))
+    if call.when == "teardown":
+        report.user_properties.append((RESULT, json.dumps(asdict(_result(item, case)))))
+    return report
+
+
+def _judge(item: pytest.Item, case: _Case, error: BaseException | None, when: str) -> None:
+    """A contradiction is an AssertionError of the test itself, about a case that ran well."""
+    said = str(error).strip().splitlines() if error is not None else [""]
+    reason = printable(said[0] if said else type(error).__name__, 600)
+    if error is None:
+        case.judgement, case.reason = "kept", ""
+    elif isinstance(error, NotJudged | pytest.skip.Exception):
+        case.judgement, case.reason = "not_judged", reason
+    elif isinstance(error, AssertionError) and when == "call":
+        unproven = isinstance(case.record.outcome, Inconclusive | RigFailed)
+        fault = unproven or _argument(item, "control")
+        case.judgement, case.reason = "rig_fault" if fault else "broken", reason
+    else:
+        if not isinstance(error, RigFault):
+            reason = f"{type(error).__name__}: {reason}"
+        case.judgement, case.reason = "rig_fault", reason
+        case.record.outcome = RigFailed(why=reason)
+
+
+def _result(item: pytest.Item, case: _Case) -> CaseResult:
+    record = case.record
+    return CaseResult(
+        id=case.id,
+        requirement=_argument(item, "requirement"),
+        control=_argument(item, "control"),
+        controller=record.controller,
+        bios=str(item.config.getoption("--bios")),
+        data_partition=record.data_partition,
+        outcome=record.outcome.to_json() if record.outcome is not None else None,
+        judgement=case.judgement,
+        reason=case.reason,
+        boot_seconds=record.boot_seconds,
+        total_seconds=round(time.monotonic() - case.started, 3),
+        evidence=case.evidence,
+        versions=record.versions,
+    )
+
+
+def result_of(report: pytest.TestReport) -> CaseResult | None:
+    """The CaseResult that a test's last report carries, in the first process."""
+    for name, value in report.user_properties:
+        if name == RESULT:
+            fields = json.loads(str(value))
+            fields["evidence"] = tuple(fields["evidence"])
+            return CaseResult(**fields)
+    return None

@@ -1,0 +1,45 @@
+"""EMPTY: a drive without a medium is harmless."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.firmware import Gate, Shape
+from harness.host.pc import CONTROLLERS
+from harness.outcome.kinds import NEXT_DEVICE, Booted
+from harness.plugin import full, requirement
+from harness.rig import Rig
+
+SITUATIONS = [
+    pytest.param(Shape.HID_AND_STORAGE, "exfat", id="hid_and_storage-exfat"),
+    pytest.param(Shape.HID_AND_STORAGE, "ext4", id="hid_and_storage-ext4"),
+    pytest.param(Shape.HID_AND_STORAGE, "blank", id="hid_and_storage-blank"),
+    pytest.param(Shape.FACTORY, "exfat", id="factory-exfat"),
+    pytest.param(Shape.FACTORY, "ext4", id="factory-ext4", marks=full),
+    pytest.param(Shape.FACTORY, "blank", id="factory-blank", marks=full),
+]
+"""The gadget's functions beside the drive, and what the device's data partition holds."""
+
+
+@requirement("EMPTY-1")
+@pytest.mark.parametrize("controller", CONTROLLERS)
+@pytest.mark.parametrize(("shape", "data_partition"), SITUATIONS)
+def test_host_goes_on_past_an_empty_drive(
+    rig: Rig, shape: Shape, data_partition: str, controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, shape=shape, data_partition=data_partition)
+    boot = rig.host.boot(controller)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+    assert boot.asked.heard_empty, "the drive never said that it has no medium (02/3A)"
+    assert boot.asked.removable, "an empty drive that is not removable (INQUIRY: RMB=0)"
+
+
+@requirement("EMPTY-1")
+@pytest.mark.parametrize("gate", [pytest.param(Gate.LINE_FEED, id="gate_of_one_line_feed")])
+def test_a_gate_file_of_one_line_feed_chooses_nothing(
+    rig: Rig, gate: Gate, fast_controller: str
+) -> None:
+    rig.gadget.start(gate=gate)
+    boot = rig.host.boot(fast_controller)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+    assert boot.asked.heard_empty, "the drive never said that it has no medium (02/3A)"

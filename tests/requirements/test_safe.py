@@ -1,0 +1,45 @@
+"""SAFE: the device keeps what is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.errors import NotJudged
+from harness.firmware import Gate, Shape
+from harness.gadget.vm import Lun
+from harness.plugin import requirement
+from harness.rig import Rig
+
+GATES = [
+    pytest.param(Gate.EMPTY, id="nothing_chosen"),
+    pytest.param(Gate.LINE_FEED, id="gate_of_one_line_feed"),
+    pytest.param(Gate.ABSENT, id="no_gate_file"),
+    pytest.param(Gate.path("/data/boot.img"), id="image_chosen"),
+]
+
+
+@requirement("SAFE-1")
+@pytest.mark.parametrize("gate", GATES)
+def test_no_lun_is_backed_by_a_block_device(
+    rig: Rig, boot_image: Callable[[str], Path], gate: Gate, fast_controller: str
+) -> None:
+    # The factory shape: its virtual USB controller has room for any number of LUNs.
+    rig.gadget.start(gate=gate, shape=Shape.FACTORY, media=[boot_image("boot.img")])
+    before = rig.gadget.luns
+    rig.host.boot(fast_controller, must_ask_drive=False)
+    after = rig.gadget.luns
+    assert_no_block_device(before)
+    assert_no_block_device(after)
+    if not before and gate.promises_drive:
+        raise NotJudged("the firmware made no LUN to look at")
+
+
+def assert_no_block_device(luns: Sequence[Lun]) -> None:
+    for lun in luns:
+        steps = " -> ".join(lun.backing)
+        assert not any(s.startswith("block:") for s in lun.backing), (
+            f"{lun.name} is backed by a block device of the device: {steps}"
+        )
