@@ -25,7 +25,7 @@ class ReportConsole(Console):
         super().__init__(file=file, highlight=False, markup=False, emoji=False)
 
     def on_broken_pipe(self) -> None:
-        """Write nothing any more, and let Python's own last flush succeed."""
+        """Write nothing any more; let go into the void what others still print."""
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())
