@@ -180,6 +180,13 @@ def run_tool(argv: Sequence[str], *, package: str, cwd: Path | None = None) -> b
     return done.stdout
 
 
+def escaped_lines(text: str) -> str:
+    """`text` with all control characters but line feeds and tabs escaped."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 def printable(text: str, limit: int = 300) -> str:
     """`text` with control characters escaped and cut at `limit`: fit for a terminal."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -20,6 +20,9 @@ DATA_PARTITIONS = ("exfat", "ext4", "blank")
 """What a data partition can hold; the device itself makes exFAT (mkfs.exfat, defaults)."""
 
 MIB = 1 << 20
+EMMC_SIZE = 1024 * MIB
+"""Bytes, mostly holes. One size for all: the gadget VM's snapshot has seen the disk."""
+
 BOOT_START, BOOT_SIZE = 1 * MIB, 16 * MIB
 DATA_SIZE = 48 * MIB
 ROOT_SLACK = 8 * MIB
@@ -103,7 +106,9 @@ def _join(image: Path, partitions: Sequence[tuple[str, Path]]) -> None:
         table.append(f"start={start // 512}, size={size // 512}, type={kind}")
         starts.append(start)
         start += size
-    _allocate(image, start)
+    if start > EMMC_SIZE:
+        raise ToolError(f"firmware and media do not fit on an eMMC of {EMMC_SIZE // MIB} MiB")
+    _allocate(image, EMMC_SIZE)
     done = subprocess.run(
         [find_tool("sfdisk", "fdisk"), "--quiet", "--no-reread", "--no-tell-kernel", str(image)],
         input="\n".join(table).encode(),

@@ -24,6 +24,7 @@ BASE = (
     "configfs",
     "virtio_pci",
     "virtio_console",
+    "virtio_blk",
     "libcomposite",
     "usb_f_mass_storage",
     "usb_f_hid",
@@ -40,15 +41,12 @@ BASE = (
     "loop",
     "usbcore",
 )
-"""Loaded before the snapshot is taken."""
-
-DISK = ("virtio_blk",)
-"""Loaded after it: the disk is another one for each case."""
+"""What every gadget VM has."""
 
 UDC = {"dummy_hcd": ("dummy_hcd",), "usbip-vudc": ("usbip_vudc", "vhci_hcd")}
 """USB device controllers, of which each snapshot has one, and the host side of each."""
 
-MODULES = tuple(dict.fromkeys((*BASE, *DISK, *(m for group in UDC.values() for m in group))))
+MODULES = (*BASE, *(module for group in UDC.values() for module in group))
 
 
 @dataclass(frozen=True)

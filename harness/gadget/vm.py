@@ -23,7 +23,7 @@ from harness.errors import (
 )
 from harness.gadget.descriptors import collisions
 from harness.gadget.snapshot import CHANNELS, Migration, Snapshot, console_device, machine
-from harness.owner import disk, printable
+from harness.owner import disk, escaped_lines, printable
 from harness.qemu import Qemu
 
 SCRIPT_SECONDS = 20
@@ -96,7 +96,9 @@ class GadgetVm:
     def _restore(self, snapshot: Snapshot, emmc: Path, scratch: Path) -> None:
         with disk("the gadget VM's snapshot"):
             state = self._stack.enter_context(snapshot.state.open("rb"))
-        kernel_log = self._evidence / "gadget-kernel.log"
+        # What dmesg prints, written down by the kernel itself, to its last word: all since the
+        # snapshot; what came before is with the snapshot in the cache.
+        kernel_log = self._evidence / "gadget-dmesg.log"
         arguments = machine(snapshot.image, snapshot.udc, snapshot.memory, emmc, kernel_log)
         self._qemu = self._stack.enter_context(
             Qemu(
@@ -200,23 +202,20 @@ class GadgetVm:
     def collect(self) -> Iterator[str]:
         """Write what is left to see into the evidence folder; yields the files' names."""
         yield "gadget-console.log"
-        yield "gadget-kernel.log"
+        yield "gadget-dmesg.log"
         if self._died is not None or not self._qemu.running:
             return
+        logs = "cat /run/init.log /run/usbip.log /run/usbredirect.log 2>/dev/null"
         for name, command in (
             ("gadget-configfs.txt", "/lib/bootgate/state all"),
-            ("gadget-dmesg.txt", "dmesg"),
-            (
-                "gadget-init.log",
-                "cat /run/init.log /run/usbip.log /run/usbredirect.log 2>/dev/null",
-            ),
+            ("gadget-init.log", logs),
         ):
             try:
                 text = self._run(command, Deadline.after(SHELL_SECONDS, name)).text
             except BootgateError:
                 return  # the shell is gone; what it printed is in the console log
             with disk("the evidence"):
-                (self._evidence / name).write_text(text, encoding="utf-8")
+                (self._evidence / name).write_text(escaped_lines(text), encoding="utf-8")
             yield name
 
     def close(self) -> None:

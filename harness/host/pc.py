@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ BIOS_LINE_LIMIT = 4096
 """A debug line is cut after so many bytes, whoever prints without an end."""
 
 MEGABYTES = 64
+
+NICE = 10
 
 
 def bios_arguments(bios: str) -> tuple[str, ...]:
@@ -96,6 +99,7 @@ class Pc:
                     on_event=self._on_event,
                 )
             )
+            os.setpriority(os.PRIO_PROCESS, self._qemu.process.pid, NICE)
             debug = self._stack.enter_context(self._qemu.channel("debug"))
             self.cable: socket.socket | None = self._qemu.channel("cable") if cable else None
         except BaseException:
