@@ -218,6 +218,11 @@ class Gadget:
         self.state = self._vm.configfs()
         return self.state.luns
 
+    def hurry(self, busy: bool) -> None:
+        """Let the gadget's end of the cable have the processor, or leave it to others."""
+        if self._vm is not None:
+            self._vm.hurry(busy)
+
     def collect(self) -> None:
         """Write what is to be seen on the device into the evidence folder."""
         if self._vm is not None:
@@ -309,7 +314,9 @@ class Host:
                 rig._say(_doing(stream))
             before = len(stream)
             stream = rig.recorder.wait(before, min(QUIET_SECONDS, deadline.remaining()))
-            if len(stream) == before:
+            quiet = len(stream) == before
+            rig.gadget.hurry(not quiet)
+            if quiet:
                 pc.look()
                 stream = rig.recorder.seen()
         return rules.give_up(stream, CASE_SECONDS)

@@ -23,7 +23,7 @@ from images.emmc import EMMC_SIZE
 from images.initramfs import GadgetImage
 
 MEMORY = 128 << 20
-CHANNELS = ("cable", "plug")
+CHANNELS = ("cable", "plug", "pace")
 BOOT_SECONDS = 180.0
 """A cold boot takes 15 s on an idle machine; one that takes 180 s is broken."""
 
@@ -90,6 +90,7 @@ def machine(
         *("-device", "virtio-serial-pci"),
         *("-device", "virtserialport,chardev=cable,name=cable"),
         *("-device", "virtserialport,chardev=plug,name=plug"),
+        *("-device", "virtserialport,chardev=pace,name=pace"),
         *("-blockdev", f"file,node-name=file,filename={escaped(emmc)},cache.no-flush=on"),
         *("-blockdev", "raw,node-name=emmc,file=file"),
         *("-device", "virtio-blk-pci,drive=emmc"),

@@ -85,7 +85,8 @@ class GadgetVm:
         self._migration = Migration()
         self._died: str | None = None
         self._plugs = threading.Condition()
-        self._plug_lines: list[str] = []
+        self._descriptors: bytes | None = None
+        self._hurried = True
         self._stack = contextlib.ExitStack()
         try:
             self._restore(snapshot, emmc, scratch)
@@ -110,6 +111,7 @@ class GadgetVm:
             )
         )
         self.cable: socket.socket = self._qemu.channel("cable")
+        self._pace = self._stack.enter_context(self._qemu.channel("pace"))
         plug = self._qemu.channel("plug")
         reader = threading.Thread(target=self._read_plug, args=(plug,), name="plug", daemon=True)
         reader.start()
@@ -127,14 +129,15 @@ class GadgetVm:
             self._died = "restarted" if reason == "guest-reset" else "switched itself off"
 
     def _read_plug(self, channel: socket.socket) -> None:
-        """The VM says "plugged" and "left", a line each (images/gadget_vm/wire).
+        """The VM says "plugged DESCRIPTORS" and "left", a line each (images/gadget_vm/wire).
 
         Ends, and closes the channel, when QEMU does.
         """
         with contextlib.suppress(OSError), channel, channel.makefile(encoding="ascii") as lines:
             for line in lines:
+                word, _, digits = line.strip().partition(" ")
                 with self._plugs:
-                    self._plug_lines.append(line.strip())
+                    self._descriptors = bytes.fromhex(digits) if word == "plugged" else None
                     self._plugs.notify_all()
 
     # --- what a case does with it ---------------------------------------------------------
@@ -182,7 +185,7 @@ class GadgetVm:
         """
         with self._plugs:
             there = self._plugs.wait_for(
-                lambda: "plugged" in self._plug_lines or self._died is not None, PLUG_SECONDS
+                lambda: self._descriptors is not None or self._died is not None, PLUG_SECONDS
             )
         self._check_alive()
         if not there:
@@ -191,13 +194,23 @@ class GadgetVm:
                 f"the gadget is bound but was not on the bus after {PLUG_SECONDS:g} s: "
                 f"{printable(log.strip()) or 'no word of usbip or usbredirect'}"
             )
-        digits = self._check("/lib/bootgate/descriptors", "the gadget's descriptors")
-        found = collisions(bytes.fromhex(digits.strip()))
+        found = collisions(self._descriptors or b"")
         if found:
             raise EndpointCollision(
                 "a limit of the rig, not of the firmware: the virtual USB controller gave "
                 + ", ".join(str(c) for c in found)
             )
+
+    def hurry(self, busy: bool) -> None:
+        """Give usbredirect all of the VM's processor while the host talks to the gadget.
+
+        While it does not, usbredirect would spin (images/gadget_vm/init): it gets a fiftieth,
+        enough for what the gadget has to say by itself. Changes within 2 ms.
+        """
+        if busy != self._hurried:
+            self._hurried = busy
+            with contextlib.suppress(OSError):  # a VM that is gone hurries no more
+                self._pace.sendall(b"max 50000\n" if busy else b"1000 50000\n")
 
     def collect(self) -> Iterator[str]:
         """Write what is left to see into the evidence folder; yields the files' names."""
