@@ -30,7 +30,7 @@ PACKAGE = "qemu-system-x86"
 ANSWER_SECONDS = 10.0
 """How long a QMP command may take. They take milliseconds; a machine under load, more."""
 
-_COMMON = ("-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg,thread=single")
+_COMMON = ("-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg")
 
 
 class _Loop:
