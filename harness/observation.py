@@ -186,8 +186,8 @@ class HostEvent(Observation):
 class CpuSample(Observation):
     """The processor, stopped for a moment.
 
-    `linear` is the linear address of the instruction, `code` the 16 bytes there, `flags`
-    EFLAGS, `real_mode` whether CR0.PE is clear.
+    `linear` is the linear address of the instruction, `code` the 16 bytes there, `stack` the
+    6 bytes at the top of the stack, `flags` EFLAGS, `real_mode` whether CR0.PE is clear.
     """
 
     cs: int
@@ -197,6 +197,7 @@ class CpuSample(Observation):
     halted: bool
     real_mode: bool
     code: bytes
+    stack: bytes
 
     @property
     def interrupts_on(self) -> bool:

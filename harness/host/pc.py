@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.errors import DiskFull, QemuError, RigFault, UsageError
 from harness.host import cpu, screen
-from harness.observation import BiosLine, CpuSample, DiskIo, HostEvent, Recorder, Screen
+from harness.observation import BiosLine, DiskIo, HostEvent, Recorder, Screen
 from harness.owner import disk
 from harness.qemu import Qemu
 
@@ -33,6 +33,7 @@ BIOS_LINE_LIMIT = 4096
 MEGABYTES = 64
 
 NICE = 10
+"""A host waits busily for its USB devices; whoever gets on with something goes first."""
 
 
 def bios_arguments(bios: str) -> tuple[str, ...]:
@@ -138,15 +139,11 @@ class Pc:
 
     def look(self) -> None:
         """Observe processor and next device. Raises QemuError, DeadlineExpired."""
-        now, io = cpu.look(self._qemu)
+        observed, io = cpu.sample(self._qemu)
         if io != self._io:
             self._io = io
             self._recorder.add(lambda at: DiskIo(at, *io))
-        self._recorder.add(
-            lambda at: CpuSample(
-                at, now.cs, now.ip, now.linear, now.flags, now.halted, now.real_mode, now.code
-            )
-        )
+        self._recorder.add(observed)
 
     def collect(self, evidence: Path) -> Iterator[str]:
         """Write screen and registers into `evidence`; yields the files' names.

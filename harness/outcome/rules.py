@@ -48,6 +48,8 @@ SAMPLES = 8
 SECONDS = 0.7
 """How long those samples must span, in seconds since the last progress."""
 
+IRET = b"\xcf"
+
 RESETS = 3
 """So many resets by the guest itself, with no boot among them, are a loop."""
 
@@ -115,7 +117,7 @@ def _halted(stream: Stream) -> Outcome | None:
     """HLT with interrupts off: only NMI or reset go on from there (Intel SDM 2, HLT)."""
     quiet = _quiet_samples(stream)
     if len(quiet) >= SAMPLES and all(s.halted and not s.interrupts_on for s in quiet):
-        where = f"{quiet[-1].cs:04X}:{quiet[-1].ip:04X}"
+        where = _words(quiet[-1])
         return Hung("halted", why=f"HLT with interrupts off at {where}; {_last_words(stream)}")
     return None
 
@@ -123,10 +125,10 @@ def _halted(stream: Stream) -> Outcome | None:
 def _runaway(stream: Stream) -> Outcome | None:
     """Executing what was never code.
 
-    Some samples are in the interrupt table, the BIOS data area or zeros; all others are in
-    the BIOS, which such code bounces off (each interrupt that it stumbles into, and those of
-    the timer). A BIOS that is busy is in its own code in every sample, and so is a boot
-    loader: neither gets here.
+    Some samples are in the interrupt table, the BIOS data area or zeros, or about to return
+    there; all others are in the BIOS, which such code bounces off (each interrupt that it
+    stumbles into, and those of the timer). A BIOS that is busy is in its own code in every
+    sample, and a boot loader in its own: neither gets here.
     """
     quiet = _quiet_samples(stream)
     if len(quiet) < SAMPLES or not any(
@@ -137,7 +139,7 @@ def _runaway(stream: Stream) -> Outcome | None:
     bounced = [s for s in quiet if not _never_code(s) and _in_bios(s)]
     if len(never_code) < 2 or len(never_code) + len(bounced) < len(quiet):
         return None
-    places = sorted({f"{s.cs:04X}:{s.ip:04X}" for s in never_code})
+    places = sorted({_words(s) for s in never_code})
     return Hung(
         "runaway",
         why=f"the processor executes what was never code, at {', '.join(places[:4])}; "
@@ -151,15 +153,32 @@ def _spinning(stream: Stream) -> Outcome | None:
     if len(quiet) >= SAMPLES and all(
         s.code[:2] == b"\xeb\xfe" and not s.interrupts_on for s in quiet
     ):
-        where = f"{quiet[-1].cs:04X}:{quiet[-1].ip:04X}"
+        where = _words(quiet[-1])
         return Hung("spinning", why=f"a jump to itself at {where}; {_last_words(stream)}")
     return None
+
+
+def _place(sample: CpuSample) -> tuple[int, int]:
+    """CS and IP of what is executed.
+
+    SeaBIOS answers what it does not know, an invalid opcode too, with a bare IRET
+    (src/romlayout.S, entry_iret_official): what counts is where that leads.
+    """
+    if sample.real_mode and sample.code[:1] == IRET and _in_bios(sample) and len(sample.stack) >= 4:
+        return sample.stack[2] | sample.stack[3] << 8, sample.stack[0] | sample.stack[1] << 8
+    return sample.cs, sample.ip
 
 
 def _never_code(sample: CpuSample) -> bool:
     if not sample.real_mode:
         return False
-    return sample.linear < TABLES_END or (len(sample.code) >= 16 and not any(sample.code))
+    cs, ip = _place(sample)
+    return cs * 16 + ip < TABLES_END or (len(sample.code) >= 16 and not any(sample.code))
+
+
+def _words(sample: CpuSample) -> str:
+    cs, ip = _place(sample)
+    return f"{cs:04X}:{ip:04X}"
 
 
 def _in_bios(sample: CpuSample) -> bool:
