@@ -22,7 +22,7 @@ import pytest
 from harness import __version__
 from harness.equipment import Equipment, prepare
 from harness.errors import BootgateError, RigFault, UsageError
-from harness.firmware import faults, shipped
+from harness.firmware import faults, open_firmware, shipped
 from harness.host.pc import CONTROLLERS, bios_arguments
 from harness.outcome.catalogue import REQUIREMENTS
 from harness.outcome.verdict import CaseResult, Verdict, exit_status, failed_controls, verdict
@@ -34,6 +34,7 @@ from harness.report.folder import ReportFolder
 from harness.report.junit import write_junit
 from harness.report.live import Live
 from harness.report.results import write_results
+from harness.report.words import in_order
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests" / "requirements"
@@ -161,8 +162,9 @@ def _validate(
     chosen = _listed(selection)
     folder = ReportFolder(Path(report))
     with _stoppable() as signals, RunFolder() as scratch, Live() as live:
-        equipment = prepare(firmware, bios, scratch.path, live.note)
+        opened = open_firmware(firmware, scratch.path / "firmware")
         folder.prepare()
+        equipment = prepare(opened, bios, scratch.path, live.note)
         live.total = len(chosen)
         run = Run(equipment, scratch.path, folder.path, scratch.path / "status")
         watch = _Watch(run, live)
@@ -172,7 +174,7 @@ def _validate(
             raise RigFault("; ".join(problems))
     expected = dict.fromkeys(c.split("/")[0] for c in chosen)
     verdicts = [
-        verdict(name, [c for c in cases if c.requirement == name])
+        verdict(name, [c for c in in_order(cases) if c.requirement == name])
         for name in REQUIREMENTS
         if name in expected
     ]
@@ -347,3 +349,7 @@ def _report(
         status=status,
         interrupted=interrupted,
     )
+
+
+if __name__ == "__main__":
+    main()

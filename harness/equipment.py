@@ -28,19 +28,18 @@ class Equipment:
     bios: str
 
 
-def prepare(firmware: str, bios: str, scratch: Path, note: Callable[[str], None]) -> Equipment:
-    """Open the firmware and make what is not in the cache yet.
+def prepare(firmware: Firmware, bios: str, scratch: Path, note: Callable[[str], None]) -> Equipment:
+    """Make what is not in the cache yet.
 
     `scratch` is a folder that lives as long as the run; `note` is told what takes long.
-    Raises UsageError for a firmware or BIOS that cannot be used; RigFault when a tool is
-    missing or broken, DiskFull.
+    Raises UsageError for a BIOS that cannot be used; RigFault when a tool is missing or
+    broken, DiskFull.
     """
     bios_arguments(bios)
-    opened = open_firmware(firmware, scratch / "firmware")
     stock = open_firmware("stock", scratch / "stock")
     marker_sector("check")  # an assembler that does not work is better found now
     image = gadget_image(find_kernel())
     snapshots = {
         udc: frozen(image, udc, scratch, note) for udc in dict.fromkeys(s.udc for s in Shape)
     }
-    return Equipment(opened, stock, snapshots, bios)
+    return Equipment(firmware, stock, snapshots, bios)

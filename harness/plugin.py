@@ -21,6 +21,7 @@ import pytest
 
 from harness.equipment import Equipment, prepare
 from harness.errors import NotJudged, RigFault
+from harness.firmware import open_firmware
 from harness.host.pc import CONTROLLERS
 from harness.outcome.kinds import MEDIUM, Inconclusive, RigFailed
 from harness.outcome.verdict import CaseResult, Judgement
@@ -161,11 +162,9 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
         return
     with RunFolder() as folder:
         report = Path(tempfile.mkdtemp(prefix="report-", dir=folder.path))
-        yield Run(
-            prepare(config.getoption("--firmware"), config.getoption("--bios"), folder.path, print),
-            folder.path,
-            report,
-        )
+        firmware = open_firmware(config.getoption("--firmware"), folder.path / "firmware")
+        equipment = prepare(firmware, config.getoption("--bios"), folder.path, print)
+        yield Run(equipment, folder.path, report)
 
 
 @pytest.fixture

@@ -1,0 +1,203 @@
+"""The cache: keys by content, entries made once and whole, and what is swept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import DiskFull, RigFault
+from images import cache
+from images.cache import DRAFT_SECONDS, digest, made
+
+CHECKOUT = Path(cache.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "cache"
+    monkeypatch.setenv("BOOTGATE_CACHE", str(path))
+    return path
+
+
+def fill(draft: Path) -> None:
+    (draft / "file").write_text("whole")
+
+
+def maker(script: str) -> subprocess.Popen[bytes]:
+    """Another process that has the names of this test's cache."""
+    head = "import sys, time\nfrom pathlib import Path\nfrom images.cache import made\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", head + script], cwd=CHECKOUT, stdout=subprocess.PIPE
+    )
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+def test_any_byte_changes_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(bytes(100_000))
+    before = digest(["kind", b"\x00\x01", file])
+    assert before == digest(["kind", b"\x00\x01", file])
+    others = {digest(["kinD", b"\x00\x01", file]), digest(["kind", b"\x00\x02", file])}
+    file.write_bytes(bytes(99_999) + b"\x01")
+    others.add(digest(["kind", b"\x00\x01", file]))
+    assert len(others | {before}) == 4
+
+
+def test_parts_are_kept_apart_and_in_order() -> None:
+    assert len({digest(parts) for parts in (["ab", "c"], ["a", "bc"], ["abc"], ["c", "ab"])}) == 4
+
+
+def test_of_a_file_the_content_counts_not_the_name(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("same")
+    assert digest([tmp_path / "a"]) == digest([tmp_path / "b"])
+
+
+def test_a_file_that_is_not_there_is_a_rig_fault(tmp_path: Path) -> None:
+    with pytest.raises(RigFault, match="gone"):
+        digest([tmp_path / "gone"])
+
+
+# --- making ---------------------------------------------------------------------------------
+
+
+def test_an_entry_is_made_once(root: Path) -> None:
+    calls: list[Path] = []
+
+    def make(draft: Path) -> None:
+        calls.append(draft)
+        assert list(draft.iterdir()) == []
+        fill(draft)
+
+    entry = made("kind", "key", make)
+    assert entry == root / "kind" / "key"
+    assert (entry / "file").read_text() == "whole"
+    assert made("kind", "key", make) == entry
+    assert len(calls) == 1
+    assert made("kind", "other", make) != entry
+    assert made("another", "key", make) != entry
+    assert len(calls) == 3
+    assert not any("draft-" in p.name for p in root.rglob("*"))
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), DiskFull("full")])
+def test_a_maker_that_fails_leaves_nothing(root: Path, error: BaseException) -> None:
+    def make(draft: Path) -> None:
+        fill(draft)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        made("kind", "key", make)
+    assert raised.value is error
+    assert list((root / "kind").iterdir()) == []
+    assert (made("kind", "key", fill) / "file").read_text() == "whole"
+
+
+def test_of_two_processes_one_makes_and_the_other_waits(tmp_path: Path) -> None:
+    script = f"""
+def make(draft):
+    with open({str(tmp_path / "made")!r}, "a") as log: log.write("made\\n")
+    (draft / "half").write_text("")
+    while not Path({str(tmp_path / "go")!r}).exists(): time.sleep(0.01)
+    (draft / "file").write_text("whole")
+print((made("kind", "key", make) / "file").read_text())
+"""
+    processes = [maker(script), maker(script)]
+    try:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "made").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.2)  # the second must be at the lock by now, or it finds the whole entry
+        (tmp_path / "go").touch()
+        assert [p.communicate(timeout=20)[0] for p in processes] == [b"whole\n"] * 2
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert (tmp_path / "made").read_text() == "made\n"
+
+
+def test_different_entries_do_not_wait_for_each_other() -> None:
+    inside = threading.Barrier(2, timeout=10)
+    failures: list[BaseException] = []
+
+    def want(key: str) -> None:
+        try:
+            made("kind", key, lambda draft: [fill(draft), inside.wait()] and None)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=want, args=(key,), daemon=True) for key in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert failures == []
+
+
+# --- sweeping -------------------------------------------------------------------------------
+
+
+def aged(path: Path, seconds: float) -> Path:
+    moment = time.time() - seconds
+    os.utime(path, (moment, moment))
+    return path
+
+
+def test_what_was_unused_for_longest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "KEEP", 3)
+    entries = {key: aged(made("kind", key, fill), 1000 - n) for n, key in enumerate("abc")}
+    elsewhere = aged(made("another", "a", fill), 5000)
+    made("kind", "a", fill)  # used again: now the youngest
+    entry = made("kind", "d", fill)
+    assert entry.is_dir()
+    assert entries["a"].is_dir()
+    assert not entries["b"].exists()
+    assert entries["c"].is_dir()
+    assert elsewhere.is_dir()
+
+
+def test_an_entry_that_is_being_made_is_never_pruned(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "KEEP", 1)
+
+    def make(draft: Path) -> None:
+        fill(draft)
+        made("kind", "b", fill)
+        made("kind", "c", fill)
+        assert (draft / "file").read_text() == "whole"
+
+    entry = made("kind", "a", make)
+    assert [p.name for p in (root / "kind").iterdir()] == ["a"]
+    assert (entry / "file").exists()
+
+
+def test_a_killed_makers_draft_is_swept_once_it_is_old(root: Path) -> None:
+    with maker(
+        'def make(draft):\n print(draft, flush=True)\n time.sleep(60)\nmade("kind", "key", make)'
+    ) as process:
+        assert process.stdout is not None
+        draft = Path(process.stdout.readline().decode().strip())
+        assert draft.is_dir()
+        process.send_signal(signal.SIGKILL)
+    assert draft.is_dir()
+    entry = made("kind", "key", fill)  # the lock died with its holder
+    assert (entry / "file").read_text() == "whole"
+    aged(draft, DRAFT_SECONDS - 60)
+    made("kind", "key", fill)
+    assert draft.is_dir(), "it could be another run's"
+    aged(draft, DRAFT_SECONDS + 60)
+    made("kind", "key", fill)
+    assert not draft.exists()
+    assert entry.is_dir()

@@ -1,0 +1,61 @@
+"""A broken instrument is noticed: status 3, and the name of the control that failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Finished, Validate
+
+pytestmark = pytest.mark.rig
+
+SHORT = "import harness.rig\nharness.rig.CASE_SECONDS = 4.0\nharness.rig.PLUG_SECONDS = 2.0\n"
+
+DROPS_EVERYTHING = """
+from harness.cable.relay import Relay
+Relay.forward = lambda self, packet, to: None
+"""
+
+SAYS_NOTHING = """
+import harness.rig, images.payload
+def mute(path, label):
+    images.payload.write_boot_disk(path, label)
+    with open(path, "r+b") as image:
+        image.seek(images.payload.TEXT_OFFSET)
+        image.write(bytes(images.payload.TEXT_SIZE))
+harness.rig.write_boot_disk = mute
+"""
+
+
+def run_with(validate: Validate, folder: Path, plugin: str, *arguments: str) -> Finished:
+    """Run with a pytest plugin that breaks the instrument in every process."""
+    (folder / "broken_instrument.py").write_text(SHORT + plugin)
+    env = {"PYTHONPATH": str(folder), "PYTEST_PLUGINS": "broken_instrument"}
+    return validate("-k", "EMPTY-1/hid_and_storage-exfat-ehci", *arguments, env=env)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "control"),
+    [
+        (DROPS_EVERYTHING, "the shipped firmware with the defect makes the host hang"),
+        (SAYS_NOTHING, "a host with no gadget plugged in boots"),
+    ],
+)
+def test_broken_instrument(validate: Validate, tmp_path: Path, plugin: str, control: str) -> None:
+    run = run_with(validate, tmp_path, plugin)
+    assert_out_of_order(run, control)
+
+
+def test_bios_that_never_starts(validate: Validate, tmp_path: Path) -> None:
+    (tmp_path / "dead.bin").write_bytes(bytes(65536))
+    run = run_with(validate, tmp_path, "", "--bios", str(tmp_path / "dead.bin"))
+    assert_out_of_order(run, "a host with no gadget plugged in boots")
+
+
+def assert_out_of_order(run: Finished, control: str) -> None:
+    assert run.status == 3, run.stdout
+    assert f"the instrument is out of order: control {control} failed" in run.stdout
+    assert set(run.verdicts.values()) == {"not_judged"}
+    failed = [c for c in run.results["controls"] if c["control"] == control]
+    assert failed
+    assert failed[0]["judgement"] == "rig_fault"

@@ -1,0 +1,28 @@
+"""Each seeded fault breaks the requirements that it names, and no others."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import FaultTable, Validate
+
+from harness.firmware import breaks, faults
+
+# One controller and one kind of data partition are enough to tell requirements apart.
+CASES = "exfat or gate or MEDIA-1 or TOGGLE-3 or SAFE-1"
+
+
+@pytest.mark.rig
+@pytest.mark.parametrize("firmware", ["fixed", "stock", *faults()])
+def test_breaks_what_it_names(validate: Validate, fault_table: FaultTable, firmware: str) -> None:
+    expected = sorted(breaks(firmware))
+    run = validate("--firmware", firmware, "--controller", "ehci", "-k", CASES)
+    broken = sorted(name for name, verdict in run.verdicts.items() if verdict == "broken")
+    fault_table.rows[firmware] = (expected, broken)
+    assert broken == expected, run.stdout
+    assert run.status == (1 if expected else 0), run.stdout
+
+
+def test_every_requirement_has_a_fault() -> None:
+    from harness.outcome.catalogue import REQUIREMENTS
+
+    assert set(REQUIREMENTS) == {name for fault in faults() for name in breaks(fault)}

@@ -1,0 +1,213 @@
+"""Observations: their recordings, and the stream that threads share."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import observation
+from harness.observation import (
+    BiosLine,
+    BusReset,
+    ControlReply,
+    ControlRequest,
+    CpuSample,
+    DeviceDied,
+    DiskIo,
+    GadgetState,
+    HostEvent,
+    Observation,
+    Plugged,
+    Recorder,
+    Screen,
+    ScsiCommand,
+    ScsiReply,
+    Unplugged,
+    read_recording,
+    write_recording,
+)
+
+HOSTILE = "\x1b[31m\x00\n\u2028\udc80 \U0001f4be \"'\\"
+
+EXAMPLES: tuple[Observation, ...] = (
+    GadgetState(-0.5, "dummy_udc.0", ("hid.GS0", "mass_storage.disk0"), ("disk0/lun.0",), True),
+    GadgetState(-0.5, "", (), (), False),
+    DeviceDied(-0.25, "restarted"),
+    Plugged(0.0, "high", 0x3346, 0x1009),
+    Unplugged(1.0),
+    BusReset(1.5),
+    ControlRequest(1.6, 2**63, 0x80, 6, 0x100, 0, 18, "GET_DESCRIPTOR"),
+    ControlReply(1.6, 2**63, "success", 18),
+    ScsiCommand(1.7, 0xFFFFFFFF, 0, "INQUIRY", bytes(range(16)), 36, True),
+    ScsiReply(1.8, 0xFFFFFFFF, "INQUIRY", "passed", 0, 36, b"\x00\x80"),
+    BiosLine(1.9, HOSTILE),
+    HostEvent(2.0, "RESET", True),
+    CpuSample(2.1, 0xF000, 0xFF53, 0xFFF53, 0x202, False, True, b"\xcf" * 16, b""),
+    DiskIo(2.2, 1, 0),
+    Screen(2.3, "a\n\nb" + HOSTILE),
+)
+
+
+def test_there_is_an_example_of_each_kind() -> None:
+    assert {type(o).__name__ for o in EXAMPLES} == set(observation._KINDS)
+
+
+def test_a_recording_gives_back_what_was_seen(tmp_path: Path) -> None:
+    path = tmp_path / "observations.jsonl"
+    write_recording(path, EXAMPLES)
+    assert read_recording(path) == EXAMPLES
+    lines = path.read_text(encoding="ascii").split("\n")
+    assert len(lines) == len(EXAMPLES) + 1, "one line each, whatever was in them"
+    assert '"data": "0080"' in lines[9]
+
+
+@given(st.text(), st.floats(allow_nan=False, allow_infinity=False), st.binary(max_size=64))
+@settings(max_examples=100, deadline=None)
+def test_any_text_and_bytes_survive(text: str, at: float, data: bytes) -> None:
+    seen: Observation
+    for seen in (BiosLine(at, text), ScsiReply(at, 1, text, "passed", 0, len(data), data)):
+        again = Observation.from_json(seen.to_json())
+        assert again == seen
+        assert type(again) is type(seen)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "no JSON",
+        '{"at": 1.0}',
+        '{"kind": "Observation", "at": 1.0}',
+        '{"kind": "Recorder", "at": 1.0}',
+        '{"kind": "ScsiReply", "at": 1, "tag": 1, "name": "", "status": "", "residue": 0, '
+        '"length": 1, "data": "no digits"}',
+    ],
+)
+def test_what_is_no_recording_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "observations.jsonl"
+    path.write_text(f"{BusReset(1.0).to_json()}\n{line}\n")
+    with pytest.raises(ValueError, match=r"."):
+        read_recording(path)
+
+
+def test_interrupts_on_is_eflags_if() -> None:
+    def sample(flags: int) -> CpuSample:
+        return CpuSample(0.0, 0, 0, 0, flags, False, True, b"", b"")
+
+    assert sample(0x202).interrupts_on
+    assert not sample(0xFFFFFDFF).interrupts_on
+
+
+# --- the stream -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The recorder's clock: a list whose only value is now."""
+    now = [100.0]
+    monkeypatch.setattr("harness.observation.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_the_clock_starts_at_the_release(clock: list[float]) -> None:
+    recorder = Recorder()
+    clock[0] += 2
+    recorder.add(Unplugged)
+    clock[0] += 3
+    assert recorder.now() == 5.0
+    recorder.release()
+    assert recorder.now() == 0.0
+    clock[0] += 0.5
+    recorder.add(BusReset)
+    assert recorder.seen() == (Unplugged(-3.0), BusReset(0.5))
+    # A second boot of the same case moves everything again.
+    clock[0] += 0.5
+    recorder.release()
+    assert recorder.seen() == (Unplugged(-4.0), BusReset(-0.5))
+
+
+def test_what_was_seen_does_not_change_afterwards() -> None:
+    recorder = Recorder()
+    recorder.add(BusReset)
+    before = recorder.seen()
+    recorder.add(Unplugged)
+    assert len(before) == 1
+    assert [type(o) for o in recorder.seen()] == [BusReset, Unplugged]
+
+
+def later(seconds: float, recorder: Recorder, *texts: str) -> threading.Thread:
+    def add() -> None:
+        for text in texts:
+            time.sleep(seconds)
+            recorder.add(functools.partial(BiosLine, text=text))
+
+    thread = threading.Thread(target=add, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_wait_returns_at_once_when_there_is_more() -> None:
+    recorder = Recorder()
+    recorder.add(BusReset)
+    started = time.monotonic()
+    assert len(recorder.wait(0, 20)) == 1
+    assert time.monotonic() - started < 5
+
+
+def test_wait_returns_when_another_thread_adds() -> None:
+    recorder = Recorder()
+    thread = later(0.05, recorder, "one")
+    started = time.monotonic()
+    assert [type(o) for o in recorder.wait(0, 20)] == [BiosLine]
+    assert time.monotonic() - started < 10
+    thread.join(5)
+
+
+def test_wait_returns_after_its_time_with_what_there_is() -> None:
+    recorder = Recorder()
+    recorder.add(BusReset)
+    started = time.monotonic()
+    assert len(recorder.wait(1, 0.05)) == 1
+    assert time.monotonic() - started >= 0.045
+
+
+def test_wait_until_a_condition_holds() -> None:
+    recorder = Recorder()
+    thread = later(0.02, recorder, "one", "two", "three")
+
+    def two(seen: tuple[Observation, ...]) -> bool:
+        return any(isinstance(o, BiosLine) and o.text == "two" for o in seen)
+
+    seen = recorder.wait_until(two, 20)
+    assert seen is not None
+    assert two(seen)
+    assert recorder.wait_until(lambda seen: False, 0.03) is None
+    thread.join(5)
+
+
+def _disk_io(reads: int, writes: int, at: float) -> DiskIo:
+    return DiskIo(at, reads, writes)
+
+
+def test_many_threads_add_and_nothing_is_lost() -> None:
+    recorder = Recorder()
+
+    def add(worker: int) -> None:
+        for n in range(50):
+            recorder.add(functools.partial(_disk_io, worker, n))
+
+    threads = [threading.Thread(target=add, args=(w,), daemon=True) for w in range(4)]
+    for thread in threads:
+        thread.start()
+    seen = recorder.wait_until(lambda seen: len(seen) == 200, 20)
+    assert seen is not None
+    assert {(o.reads, o.writes) for o in seen if isinstance(o, DiskIo)} == {
+        (w, n) for w in range(4) for n in range(50)
+    }
+    assert [o.at for o in seen] == sorted(o.at for o in seen)
