@@ -30,11 +30,11 @@ def fill(draft: Path) -> None:
     (draft / "file").write_text("whole")
 
 
-def maker(script: str) -> subprocess.Popen[bytes]:
+def maker(script: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Another process that has the names of this test's cache."""
     head = "import sys, time\nfrom pathlib import Path\nfrom images.cache import made\n"
     return subprocess.Popen(
-        [sys.executable, "-c", head + script], cwd=CHECKOUT, stdout=subprocess.PIPE
+        [sys.executable, "-c", head + script, *arguments], cwd=CHECKOUT, stdout=subprocess.PIPE
     )
 
 
@@ -109,15 +109,16 @@ def make(draft):
     (draft / "half").write_text("")
     while not Path({str(tmp_path / "go")!r}).exists(): time.sleep(0.01)
     (draft / "file").write_text("whole")
+Path({str(tmp_path)!r}, "started-" + sys.argv[1]).touch()
 print((made("kind", "key", make) / "file").read_text())
 """
-    processes = [maker(script), maker(script)]
+    processes = [maker(script, name) for name in "ab"]
     try:
         deadline = time.monotonic() + 20
-        while not (tmp_path / "made").exists():
+        while not all((tmp_path / n).exists() for n in ("started-a", "started-b", "made")):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        time.sleep(0.2)  # the second must be at the lock by now, or it finds the whole entry
+        time.sleep(0.1)  # the second is at the lock now, or would be making
         (tmp_path / "go").touch()
         assert [p.communicate(timeout=20)[0] for p in processes] == [b"whole\n"] * 2
     finally:
@@ -131,9 +132,12 @@ def test_different_entries_do_not_wait_for_each_other() -> None:
     inside = threading.Barrier(2, timeout=10)
     failures: list[BaseException] = []
 
+    def make(draft: Path) -> None:
+        inside.wait()
+
     def want(key: str) -> None:
         try:
-            made("kind", key, lambda draft: [fill(draft), inside.wait()] and None)
+            made("kind", key, make)
         except BaseException as error:
             failures.append(error)
 

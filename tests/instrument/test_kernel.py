@@ -115,7 +115,7 @@ def test_without_a_kernel_the_error_says_what_is_missing(
 ) -> None:
     found: list[Kernel] = []
     monkeypatch.setattr(kernel, "_in_tree", lambda root: found)
-    with pytest.raises(ToolError, match="none is installed.*ci/bootstrap"):
+    with pytest.raises(ToolError, match=r"none is installed.*ci/bootstrap"):
         find_kernel()
     add_kernel(tmp_path, "6.1.0", {p: n for p, n in ALL.items() if "usb-f-hid" not in p})
     monkeypatch.undo()
@@ -200,7 +200,7 @@ def test_a_module_that_is_gone_is_a_tool_error(tmp_path: Path) -> None:
 
 
 def test_what_was_fetched_keeps_only_what_is_needed(tmp_path: Path, cache: Path) -> None:
-    needs = {**ALL, "kernel/deep.ko.xz": (), "kernel/other.ko.xz": ()}
+    needs: dict[str, Sequence[str]] = {**ALL, "kernel/deep.ko.xz": (), "kernel/other.ko.xz": ()}
     needs[f"kernel/{MODULES[-1].replace('_', '-')}.ko.xz"] = ("kernel/deep.ko.xz",)
     folder = add_kernel(tmp_path / "tree", "6.1.0", needs, usr=True)
     for path in needs:

@@ -135,11 +135,11 @@ def test_halted_with_interrupts_off() -> None:
 
 
 def test_a_jump_to_itself_with_interrupts_off() -> None:
-    stream = [HANDED_OVER, *(cpu(t, 0, 0x7C10, code=SPIN, flags=0) for t in times())]
-    outcome = decide(stream)
+    spinning = [cpu(t, 0, 0x7C10, code=SPIN, flags=0) for t in times()]
+    outcome = decide([HANDED_OVER, *spinning])
     assert outcome == Hung("spinning")
     assert "0000:7C10" in outcome.why
-    assert decide([dataclasses.replace(s, flags=IF) for s in stream[1:]]) is None  # type: ignore[type-var]
+    assert decide([HANDED_OVER, *(dataclasses.replace(s, flags=IF) for s in spinning)]) is None
 
 
 def runaway(never: Sequence[int] = (1, 5, 8)) -> list[Observation]:
