@@ -30,7 +30,11 @@ PACKAGE = "qemu-system-x86"
 ANSWER_SECONDS = 10.0
 """How long a QMP command may take. They take milliseconds; a machine under load, more."""
 
-_COMMON = ("-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg")
+_COMMON = (
+    *("-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg"),
+    # What runs inside is untrusted: a QEMU that it got out of finds nothing to start.
+    *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+)
 
 
 class _Loop:

@@ -173,6 +173,7 @@ class Gadget:
         )
         self._vm = GadgetVm(rig.equipment.snapshots[shape.udc], emmc, rig._scratch, rig._evidence)
         self.relay = Relay(self._vm.cable)
+        self._vm.on_left = self.relay.unplug
         self._vm.power_on(data_partition)
         try:
             rig._say("device: its init script runs")

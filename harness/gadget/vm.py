@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,8 @@ class GadgetVm:
         self._evidence = evidence
         self._migration = Migration()
         self._died: str | None = None
+        self.on_left: Callable[[], None] = lambda: None
+        """Called, from another thread, when the gadget has left the cable."""
         self._plugs = threading.Condition()
         self._descriptors: bytes | None = None
         self._hurried = True
@@ -136,6 +138,8 @@ class GadgetVm:
         with contextlib.suppress(OSError), channel, channel.makefile(encoding="ascii") as lines:
             for line in lines:
                 word, _, digits = line.strip().partition(" ")
+                if word == "left":
+                    self.on_left()
                 with self._plugs:
                     self._descriptors = bytes.fromhex(digits) if word == "plugged" else None
                     self._plugs.notify_all()

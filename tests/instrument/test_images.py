@@ -92,7 +92,7 @@ def debugfs(image: Path, partition: dict[str, int | str], folder: Path, request:
     return output("debugfs", "-R", request, str(part))
 
 
-def test_the_emmc_has_what_the_device_has(tmp_path: Path, kvmapp: Path) -> None:
+def test_the_emmc_has_what_the_device_has(tmp_path: Path, kvmapp: Path, cache: Path) -> None:
     medium = tmp_path / "boot disk.img"
     medium.write_bytes(b"medium" * 1000)
     image = write(
@@ -109,9 +109,11 @@ def test_the_emmc_has_what_the_device_has(tmp_path: Path, kvmapp: Path) -> None:
     assert data["start"] == int(root["start"]) + int(root["size"])
     assert data["size"] == DATA_SIZE
 
-    # One size for all, and mostly holes.
-    assert image.stat().st_size == EMMC_SIZE
-    assert image.stat().st_blocks * 512 < 100 * MIB
+    # One size for all, and mostly holes; so is what the cache keeps of it.
+    (kept,) = cache.glob("emmc/*/image")
+    for file in (image, kept):
+        assert file.stat().st_size == EMMC_SIZE
+        assert file.stat().st_blocks * 512 < 8 * MIB
 
     drive = f"{image}@@{BOOT_START}"
     assert output("mdir", "-b", "-i", drive, "::").split() == [
@@ -196,6 +198,8 @@ def test_the_boot_sector_is_labelled_and_bootable() -> None:
     assert sector[510:] == b"\x55\xaa"
     text = b"bootgate: booted from next-device\n\0"
     assert sector[TEXT_OFFSET : TEXT_OFFSET + len(text)] == text
+    # The code looks for it there: MOV SI, imm16 (Intel SDM 2, MOV) with the sector at 7C00h.
+    assert b"\xbe" + (0x7C00 + TEXT_OFFSET).to_bytes(2, "little") in sector[:TEXT_OFFSET]
     unlabelled = assembled("marker")
     assert sector[:TEXT_OFFSET] == unlabelled[:TEXT_OFFSET]
     assert sector[TEXT_OFFSET + 0x80 :] == unlabelled[TEXT_OFFSET + 0x80 :]

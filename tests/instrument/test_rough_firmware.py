@@ -18,6 +18,7 @@ CASE = "EMPTY-1/hid_and_storage-exfat-ehci"
         ("rough/kills_the_vm", "no_drive", "the device switched itself off"),
         ("rough/panics", "no_drive", "the device restarted"),
         ("rough/binds_then_loops", "booted", "boot sector said so"),
+        ("rough/binds_twice", "booted", "boot sector said so"),
     ],
 )
 def test_rough_firmware(validate: Validate, firmware: str, kind: str, words: str) -> None:
