@@ -70,7 +70,7 @@ class Console:
             f"printf '\\n%s%s\\n' BOOTGATE- BEGIN-{number}; {{ {command}\n}}; "
             f"printf '\\n%s%s %s\\n' BOOTGATE- END-{number} $?\n"
         )
-        if max(map(len, line.splitlines())) > LINE_LIMIT:
+        if max(map(len, line.encode().split(b"\n"))) > LINE_LIMIT:
             raise ValueError(f"command line too long for a terminal: {command[:60]!r}...")
         try:
             self._shell.send(line)

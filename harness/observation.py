@@ -47,8 +47,9 @@ class Observation:
     def from_json(line: str) -> Observation:
         """Read a line that `to_json` wrote. Raises ValueError for anything else."""
         fields = json.loads(line)
-        cls = _KINDS.get(fields.pop("kind", ""))
-        if cls is None:
+        kind = fields.pop("kind", "") if isinstance(fields, dict) else ""
+        cls = _KINDS.get(str(kind))
+        if cls is None or {field.name for field in dataclasses.fields(cls)} != fields.keys():
             raise ValueError(f"not an observation: {line[:80]!r}")
         for field in dataclasses.fields(cls):
             value = fields.get(field.name)

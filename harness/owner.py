@@ -43,8 +43,9 @@ def disk(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = printable(str(error.filename or "open file"))
             raise DiskFull(
-                f"no room left on the disk for {what} ({error.filename or 'open file'}): "
+                f"no room left on the disk for {what} ({place}): "
                 "free some, or name another folder with --report or BOOTGATE_CACHE"
             ) from error
         raise RigFault(f"cannot write {what}: {error}") from error
@@ -170,12 +171,21 @@ def run_tool(argv: Sequence[str], *, package: str, cwd: Path | None = None) -> b
     Raises ToolError when it is missing or fails, DiskFull when that was the cause.
     """
     program = find_tool(argv[0], package)
-    done = subprocess.run([program, *argv[1:]], capture_output=True, cwd=cwd, check=False)
+    # In English: we look for the words of ENOSPC.
+    env = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            [program, *argv[1:]], capture_output=True, cwd=cwd, env=env, check=False
+        )
+    except OSError as error:
+        raise ToolError(f"cannot start {argv[0]}: {error}") from error
     if done.returncode != 0:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         why = said[-1] if said else "it said nothing"
         if os.strerror(errno.ENOSPC) in why:
-            raise DiskFull(f"no room left on the disk while {argv[0]} was writing: {why}")
+            raise DiskFull(
+                f"no room left on the disk while {argv[0]} was writing: {printable(why)}"
+            )
         raise ToolError(f"{argv[0]} failed (status {done.returncode}): {printable(why)}")
     return done.stdout
 

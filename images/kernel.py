@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +83,12 @@ class Kernel:
 
     def _dependencies(self) -> dict[str, list[str]]:
         """modules.dep (modules.dep(5)): "path: path path", relative to the folder."""
-        entries = (line.split(":", 1) for line in _lines(self.modules / "modules.dep"))
-        return {path: needed.split() for path, needed in entries}
+        lines = [line for line in _lines(self.modules / "modules.dep") if line.strip()]
+        needs = {path: needed.split() for path, _, needed in (x.partition(":") for x in lines)}
+        known = all(other in needs for needed in needs.values() for other in needed)
+        if not known or not all(":" in line for line in lines):
+            raise ToolError(f"kernel {self.version}: its modules.dep is damaged: reinstall it")
+        return needs
 
 
 def _lines(path: Path) -> list[str]:
@@ -166,12 +171,10 @@ def fetch() -> Kernel:
 
     Needs no root; downloads through apt. Raises ToolError, DiskFull.
     """
-    try:
+    with suppress(ToolError):
         return find_kernel()
-    except ToolError:
-        pass
     with locked(cache_root() / "locks" / "kernel"), disk("the kernel"):
-        if _fetched():  # another run was faster
+        with suppress(ToolError):  # another run was faster
             return find_kernel()
         print("bootgate: fetching a kernel for the gadget VM", file=sys.stderr, flush=True)
         _store().mkdir(mode=0o700, exist_ok=True)
@@ -229,10 +232,11 @@ def _keep(kernel: Kernel) -> None:
     shutil.copyfile(kernel.modules / "modules.builtin", target / "modules.builtin")
     (_store() / "boot").mkdir(exist_ok=True)
     shutil.copyfile(kernel.image, _store() / "boot" / f"vmlinuz-{kernel.version}")
-    # Last: a kernel without modules.dep does not count.
-    (target / "modules.dep").write_text(
+    # Last, and at once: a kernel without modules.dep does not count.
+    (target / "draft").write_text(
         "".join(line + "\n" for line in lines if line.split(":")[0] in kept), encoding="utf-8"
     )
+    (target / "draft").rename(target / "modules.dep")
 
 
 if __name__ == "__main__":

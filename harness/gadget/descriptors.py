@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-INTERFACE, ENDPOINT = 4, 5  # bDescriptorType, USB 2.0 table 9-5
+CONFIGURATION, INTERFACE, ENDPOINT = 2, 4, 5  # bDescriptorType, USB 2.0 table 9-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +29,23 @@ def collisions(descriptors: bytes) -> tuple[Collision, ...]:
     configuration it makes one of them unreachable (USB 2.0, 9.6.6).
     Raises ValueError when a descriptor's length is impossible.
     """
-    users: dict[int, set[int]] = {}
-    interface = -1
+    users: dict[tuple[int, int], set[int]] = {}
+    configuration = interface = -1
     at = 0
     while at < len(descriptors):
         length = descriptors[at]
         if length < 2 or at + length > len(descriptors):
             raise ValueError(f"descriptor at {at} says it is {length} bytes long")
         kind = descriptors[at + 1]
-        if kind == INTERFACE and length >= 9:
+        if kind == CONFIGURATION and length >= 9:
+            configuration = descriptors[at + 5]
+        elif kind == INTERFACE and length >= 9:
             interface = descriptors[at + 2]
         elif kind == ENDPOINT and length >= 7:
-            users.setdefault(descriptors[at + 2], set()).add(interface)
+            users.setdefault((configuration, descriptors[at + 2]), set()).add(interface)
         at += length
     return tuple(
         Collision(address, tuple(sorted(found)))
-        for address, found in sorted(users.items())
+        for (_, address), found in sorted(users.items())
         if len(found) > 1
     )

@@ -198,7 +198,10 @@ class GadgetVm:
                 f"the gadget is bound but was not on the bus after {PLUG_SECONDS:g} s: "
                 f"{printable(log.strip()) or 'no word of usbip or usbredirect'}"
             )
-        found = collisions(self._descriptors or b"")
+        try:
+            found = collisions(self._descriptors or b"")
+        except ValueError as error:
+            raise RigFault(f"the gadget's descriptors cannot be read: {error}") from error
         if found:
             raise EndpointCollision(
                 "a limit of the rig, not of the firmware: the virtual USB controller gave "

@@ -13,7 +13,7 @@ from typing import Any
 from harness.errors import DiskFull, QemuError, RigFault, UsageError
 from harness.host import cpu, screen
 from harness.observation import BiosLine, DiskIo, HostEvent, Recorder, Screen
-from harness.owner import disk
+from harness.owner import disk, printable
 from harness.qemu import Qemu
 
 CONTROLLERS = {
@@ -43,18 +43,18 @@ def bios_arguments(bios: str) -> tuple[str, ...]:
     """
     if bios == "seabios":
         return ()
-    path = Path(bios)
-    if not path.is_file():
-        raise UsageError(f"--bios {bios}: neither a BIOS known by name (seabios) nor a file")
+    path, shown = Path(bios), printable(bios, 100)
     try:
+        if not path.is_file():
+            raise UsageError(f"--bios {shown}: neither a BIOS known by name (seabios) nor a file")
         with path.open("rb") as file:
             file.read(1)
         size = path.stat().st_size
     except OSError as error:
-        raise UsageError(f"--bios {bios}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"--bios {shown}: cannot be read: {error.strerror}") from error
     # QEMU, hw/i386/x86.c, x86_bios_rom_init: a multiple of 64 KiB, mapped below 4 GiB.
     if size == 0 or size % 65536 or size > 16 << 20:
-        raise UsageError(f"--bios {bios}: {size} bytes are no BIOS image (a multiple of 64 KiB)")
+        raise UsageError(f"--bios {shown}: {size} bytes are no BIOS image (a multiple of 64 KiB)")
     return ("-bios", str(path.absolute()))
 
 

@@ -47,7 +47,8 @@ def verdict(requirement: str, cases: Sequence[CaseResult]) -> Verdict:
     """Kept when every case came out as promised, broken when one contradicts it."""
     broken = [c for c in cases if c.judgement == "broken"]
     if broken:
-        others = f" (and {len(broken) - 1} more cases)" if len(broken) > 1 else ""
+        more = len(broken) - 1
+        others = f" (and {more} more {'case' if more == 1 else 'cases'})" if more else ""
         return Verdict(requirement, "broken", f"{broken[0].id}: {broken[0].reason}{others}")
     unjudged = [c for c in cases if c.judgement != "kept"]
     if unjudged:

@@ -161,7 +161,11 @@ def test_a_command_that_never_ends_and_what_comes_after(console: Console) -> Non
     with pytest.raises(DeadlineExpired, match="the shell to answer"):
         console.run("sleep 0.4; echo late; (exit 9)", soon(0.1))
     assert time.monotonic() - started < 5
-    # Its late end is not taken for the next command's.
+    # Its late end is not taken for the next command's, nor is a late beginning.
+    answer = console.run("echo mine", soon())
+    assert (answer.status, answer.text) == (0, "mine\n")
+    with pytest.raises(DeadlineExpired):
+        console.run("echo late; (exit 9)", soon(0))
     answer = console.run("echo mine", soon())
     assert (answer.status, answer.text) == (0, "mine\n")
 

@@ -252,9 +252,9 @@ def kernel(tmp_path: Path) -> Kernel:
     names = ["udc-core", *(name.replace("_", "-") for name in MODULES)]
     for name in names:
         (folder / f"{name}.ko").write_bytes(b"\x7fELF" + name.encode())
-    (folder / "modules.dep").write_text(
-        "".join(f"{n}.ko:{' udc-core.ko' if n == 'dummy-hcd' else ''}\n" for n in names)
-    )
+    # One dependency of its own, and one that "base" brings in anyway.
+    needs = {"dummy-hcd": " udc-core.ko", "vhci-hcd": " usbcore.ko"}
+    (folder / "modules.dep").write_text("".join(f"{n}.ko:{needs.get(n, '')}\n" for n in names))
     (folder / "modules.builtin").write_text("")
     image = tmp_path / "vmlinuz"
     image.write_bytes(b"kernel")
@@ -334,12 +334,14 @@ def test_a_program_that_is_no_program_stops_it(
 ) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "busybox").write_text("#!/bin/sh\n")
-    (programs / "busybox").chmod(0o755)
-    with monkeypatch.context() as patch:
-        patch.setenv("PATH", str(programs), prepend=os.pathsep)
-        with pytest.raises(ToolError, match="busybox-static"):
-            gadget_image(kernel)
+    linked = Path(find_tool("setpriv", "util-linux")).read_bytes()  # dynamically
+    for content in (b"#!/bin/sh\n", linked):
+        (programs / "busybox").write_bytes(content)
+        (programs / "busybox").chmod(0o755)
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", str(programs), prepend=os.pathsep)
+            with pytest.raises(ToolError, match="busybox-static"):
+                gadget_image(kernel)
     (programs / "busybox").unlink()
     (programs / "usbip").write_text("#!/bin/sh\n")
     (programs / "usbip").chmod(0o755)
