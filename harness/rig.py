@@ -40,7 +40,7 @@ from images.payload import write_boot_disk
 CASE_SECONDS = 45.0
 """How long a host may take. SeaBIOS itself needs 0.2 to 6 s; each wait of its own is 5 s."""
 
-PLUG_SECONDS = 10.0
+PLUG_SECONDS = 30.0
 """How long the device_connect of a gadget that is on the bus may take to cross the cable."""
 
 QUIET_SECONDS = 0.1
@@ -52,10 +52,15 @@ SAYING_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Boot:
-    """One boot of the host: what happened, and what was seen."""
+    """One boot of the host: what happened, and what was seen.
+
+    `luns` is what was in the drive when the host was started; `data_partition` is None
+    without a gadget.
+    """
 
     outcome: Outcome
     stream: tuple[Observation, ...]
+    luns: tuple[Lun, ...]
     data_partition: str | None
     script: str
 
@@ -67,7 +72,9 @@ class Boot:
     def explain(self) -> str:
         """A sentence that says what the PC did, then what led to it, a line each."""
         said = [o.text for o in self.stream if isinstance(o, BiosLine) and o.text.strip()]
-        lines = [f"{self.outcome}: {self.outcome.why}"]
+        lines = [f"{self.outcome}{self._drive()}: {self.outcome.why}"]
+        if isinstance(self.outcome, NoDrive):
+            lines[0] += f"; {self.script}"
         if self.data_partition is not None:
             heard = self.asked
             drive = "it has no medium" if heard.heard_empty else "nothing of a missing medium"
@@ -76,6 +83,13 @@ class Boot:
             lines.append(f"device: data partition {self.data_partition}; {self.script}")
         lines.append("BIOS: " + " | ".join(printable(line, 100) for line in said[-3:]))
         return "\n".join(lines)
+
+    def _drive(self) -> str:
+        """Such as " with /dev/mmcblk0p3 in the drive"."""
+        if not self.luns:
+            return ""
+        held = [printable(lun.backing[0], 100) for lun in self.luns if lun.backing]
+        return f" with {' and '.join(held)} in the drive" if held else " with an empty drive"
 
 
 @dataclass
@@ -264,9 +278,11 @@ class Host:
         boot = Boot(
             outcome,
             rig.recorder.seen(),
+            rig.gadget.state.luns,
             rig.record.data_partition if rig.gadget.running else None,
             rig.gadget.script,
         )
+        rig.keep("explain.txt", boot.explain() + "\n")
         if rig.gadget.plugged and not isinstance(outcome, NoDrive):
             self._check_seen(boot, must_ask_drive)
         return boot

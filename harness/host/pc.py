@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -31,9 +30,6 @@ BIOS_LINE_LIMIT = 4096
 """A debug line is cut after so many bytes, whoever prints without an end."""
 
 MEGABYTES = 64
-
-NICE = 10
-"""A host waits busily for its USB devices; whoever gets on with something goes first."""
 
 
 def bios_arguments(bios: str) -> tuple[str, ...]:
@@ -100,7 +96,6 @@ class Pc:
                     on_event=self._on_event,
                 )
             )
-            os.setpriority(os.PRIO_PROCESS, self._qemu.process.pid, NICE)
             debug = self._stack.enter_context(self._qemu.channel("debug"))
             self.cable: socket.socket | None = self._qemu.channel("cable") if cable else None
         except BaseException:
