@@ -70,6 +70,11 @@ def version() -> str:
     return words[words.index("version") + 1]
 
 
+def escaped(path: Path) -> str:
+    """A file name as QEMU's option syntax wants it: commas doubled."""
+    return str(path).replace(",", ",,")
+
+
 class Qemu:
     """One QEMU process. `close` it; a context manager does."""
 

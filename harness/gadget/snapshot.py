@@ -17,7 +17,7 @@ from harness.console import Console
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, QemuError
 from harness.owner import disk, find_tool
-from harness.qemu import PACKAGE, PROGRAM, Qemu, version
+from harness.qemu import PACKAGE, PROGRAM, Qemu, escaped, version
 from images.cache import digest, made
 from images.emmc import EMMC_SIZE
 from images.initramfs import GadgetImage
@@ -100,11 +100,6 @@ def machine(
         *("-blockdev", "raw,node-name=emmc,file=file"),
         *("-device", "virtio-blk-pci,drive=emmc"),
     )
-
-
-def escaped(path: Path) -> str:
-    """A file name as QEMU's option syntax wants it: commas doubled."""
-    return str(path).replace(",", ",,")
 
 
 def console_device(qemu: Qemu) -> str:

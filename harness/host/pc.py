@@ -13,7 +13,7 @@ from harness.errors import DiskFull, QemuError, RigFault, UsageError
 from harness.host import cpu, screen
 from harness.observation import BiosLine, DiskIo, HostEvent, Recorder, Screen
 from harness.owner import disk, printable
-from harness.qemu import Qemu
+from harness.qemu import Qemu, escaped
 
 CONTROLLERS = {
     "uhci": "piix3-usb-uhci",
@@ -74,12 +74,14 @@ class Pc:
         """
         self._recorder = recorder
         self._stack = contextlib.ExitStack()
-        image = str(next_device).replace(",", ",,")
         arguments = [
             *("-M", "pc", "-m", f"{MEGABYTES}M", "-S", "-vga", "std", *bios_arguments(bios)),
             *("-nic", "none", "-boot", "menu=off"),
             *("-device", f"isa-debugcon,iobase={DEBUG_PORT:#x},chardev=debug"),
-            *("-blockdev", f"file,node-name=file,filename={image},cache.no-flush=on"),
+            *(
+                "-blockdev",
+                f"file,node-name=file,filename={escaped(next_device)},cache.no-flush=on",
+            ),
             *("-blockdev", "raw,node-name=next-device,file=file"),
             *("-device", "ide-hd,drive=next-device,bootindex=1"),
             *("-device", f"{CONTROLLERS[controller]},id=usb"),
