@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -141,6 +142,19 @@ class Pc:
             self._io = io
             self._recorder.add(lambda at: DiskIo(at, *io))
         self._recorder.add(observed)
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Within, the host's QEMU gets no processor; the guest's clocks run on.
+
+        To the guest it is a machine beside other load. Only for a guest that waits for its
+        clock; one that counts instructions would take longer.
+        """
+        self._qemu.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._qemu.process.send_signal(signal.SIGCONT)
 
     def collect(self, evidence: Path) -> Iterator[str]:
         """Write screen and registers into `evidence`; yields the files' names.

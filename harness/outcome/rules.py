@@ -72,6 +72,13 @@ def give_up(stream: Stream, seconds: float) -> Outcome:
     )
 
 
+def in_post(stream: Stream) -> bool:
+    """Whether the last look found the BIOS's own code, and no device was tried yet."""
+    if not stream or not isinstance(stream[-1], CpuSample) or not _in_bios(stream[-1]):
+        return False
+    return not any(isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream)
+
+
 def _no_drive(stream: Stream) -> Outcome | None:
     """The firmware gave the host nothing to look at, although its gate files ask for it."""
     for seen in stream:

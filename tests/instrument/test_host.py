@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import pytest
 
 from harness.errors import QemuError, UsageError
@@ -15,8 +17,10 @@ from harness.host import cpu, screen
 from harness.host.cpu import Registers, registers
 from harness.host.pc import BIOS_LINE_LIMIT, CONTROLLERS, Pc, bios_arguments
 from harness.observation import BiosLine, CpuSample, HostEvent, Recorder
+from harness.outcome.rules import MARK
 from harness.owner import find_tool
 from harness.qemu import PACKAGE, PROGRAM, Qemu
+from images.payload import write_boot_disk
 
 # --- registers: lines as QEMU prints them (target/i386/cpu-dump.c) ---------------------------
 
@@ -237,3 +241,22 @@ def test_qemu_knows_the_controllers() -> None:
     )
     for device in (*CONTROLLERS.values(), "usb-redir", "isa-debugcon"):
         assert f'name "{device}"' in done.stdout
+
+
+@pytest.mark.rig
+def test_a_host_at_rest_uses_no_processor_and_goes_on(tmp_path: Path) -> None:
+    write_boot_disk(tmp_path / "disk", "test")
+    recorder = Recorder()
+    pc = Pc("ehci", "seabios", tmp_path / "disk", recorder, tmp_path, cable=False)
+    try:
+        pc.release()
+        with pc.resting():
+            process = psutil.Process(pc._qemu.process.pid)
+            late = time.monotonic() + 5
+            while process.status() != psutil.STATUS_STOPPED:
+                assert time.monotonic() < late, "it was not stopped"
+        assert recorder.wait_until(
+            lambda seen: any(isinstance(s, BiosLine) and s.text.startswith(MARK) for s in seen), 30
+        ), "it did not boot after its rest"
+    finally:
+        pc.close()

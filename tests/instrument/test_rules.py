@@ -37,7 +37,7 @@ from harness.outcome.kinds import (
     Outcome,
     ResetLoop,
 )
-from harness.outcome.rules import GAVE_UP, HANDOVER, MARK, decide, give_up
+from harness.outcome.rules import GAVE_UP, HANDOVER, MARK, decide, give_up, in_post
 from harness.outcome.wire import asked
 from images import payload
 
@@ -276,6 +276,15 @@ def test_a_loader_at_work_is_not_hung() -> None:
     ]
     stream = [HANDED_OVER, *(dataclasses.replace(s, at=s.at + n) for n in range(30) for s in work)]
     assert decide(stream) is None
+
+
+def test_in_post_means_the_bios_itself_before_any_device_was_tried() -> None:
+    in_bios, elsewhere = cpu(2.0), cpu(2.0, 0, 0x7C00)
+    assert in_post([STARTED, in_bios])
+    assert not in_post([])
+    assert not in_post([STARTED, in_bios, STARTED]), "something happened since the look"
+    assert not in_post([STARTED, elsewhere])
+    assert not in_post([STARTED, HANDED_OVER, in_bios])
 
 
 def test_given_up_it_is_inconclusive_with_the_last_words() -> None:
