@@ -335,7 +335,8 @@ class Host:
             before = len(stream)
             stream = rig.recorder.wait(before, min(QUIET_SECONDS, deadline.remaining()))
             quiet = len(stream) == before
-            rig.gadget.hurry(not quiet)
+            # As long as an answer is owed: on a busy machine a fiftieth is too little for it.
+            rig.gadget.hurry(not quiet or (relay is not None and relay.awaiting))
             if quiet:
                 pc.look()
                 stream = rig.recorder.seen()

@@ -143,6 +143,11 @@ class _Asked:
         self._heard: set[int] = set()
         self._streams = 0
 
+    @property
+    def anything_open(self) -> bool:
+        """Whether a transfer or request waits for its answer; polling does not count."""
+        return bool(self._transfers or self._requests)
+
     def note(self, packet: Packet) -> None:
         """Enter a packet that goes to the gadget's end."""
         self._anything = True
@@ -289,6 +294,12 @@ class Relay:
         """What the gadget's end calls itself in its hello; empty before that."""
         hello = self._hello
         return hello.version if hello else ""
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether the host waits for an answer of the gadget's."""
+        host = self._host
+        return host is not None and host.asked.anything_open
 
     def attach(self, host: socket.socket, recorder: Recorder, capture: Path | None) -> None:
         """Plug the cable into a host; what crosses goes to `recorder`, and to a capture file.

@@ -373,6 +373,17 @@ def test_answers_that_nobody_asked_for_are_dropped(cable: Cable) -> None:
     assert host.silent()
 
 
+def test_an_answer_is_awaited_from_its_question_on(cable: Cable) -> None:
+    host = cable.plugged_host()
+    assert not cable.relay.awaiting
+    host.say(bulk_in(1), StartInterruptReceiving(endpoint=0x81))
+    assert cable.gadget.hear_all(2) == [bulk_in(1), StartInterruptReceiving(endpoint=0x81)]
+    assert cable.relay.awaiting
+    cable.gadget.say(bulk_data(1, b"done"))
+    assert host.hear() == bulk_data(1, b"done")
+    assert not cable.relay.awaiting, "polling is no question"
+
+
 def test_an_id_used_twice_is_answered_twice(cable: Cable) -> None:
     host = cable.plugged_host()
     host.say(bulk_in(1), CancelDataPacket(id=1), bulk_in(1))
