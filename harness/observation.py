@@ -80,7 +80,7 @@ class GadgetState(Observation):
 
 @dataclass(frozen=True, slots=True)
 class DeviceDied(Observation):
-    """The device switched itself off, restarted or crashed; `how` says which."""
+    """The device switched itself off, restarted or crashed; `how` is a sentence that says so."""
 
     how: str
 

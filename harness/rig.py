@@ -31,8 +31,8 @@ from harness.observation import (
     write_recording,
 )
 from harness.outcome import rules
-from harness.outcome.kinds import NEXT_DEVICE, Booted, NoDrive, Outcome
-from harness.outcome.wire import Asked, asked
+from harness.outcome.kinds import NEXT_DEVICE, Booted, NoBootDevice, NoDrive, Outcome
+from harness.outcome.wire import Asked, asked, slow_answer
 from harness.owner import disk, printable
 from images.emmc import write_emmc
 from images.payload import write_boot_disk
@@ -197,6 +197,9 @@ class Gadget:
             run = self._vm.run_init_script("start")
             self.script = str(run)
             self.state = self._vm.configfs()
+            if not (self.state.udc and self.state.luns) and gate.promises_drive:
+                rig._say("device: no gadget yet")
+                self.state = self._vm.settle()
             if self.state.udc:
                 rig._say("device: enumerating")
                 self._vm.wait_enumerated()
@@ -235,6 +238,11 @@ class Gadget:
             return ()
         self.state = self._vm.configfs()
         return self.state.luns
+
+    def check_alive(self) -> None:
+        """Raise FirmwareFault when the device has switched itself off or restarted."""
+        if self._vm is not None:
+            self._vm.check_alive()
 
     def hurry(self, busy: bool) -> None:
         """Let the gadget's end of the cable have the processor, or leave it to others."""
@@ -328,7 +336,9 @@ class Host:
             if outcome is not None:
                 return outcome
             if relay is not None and relay.problem is not None:
-                raise relay.problem
+                self._device_died(relay.problem)
+                stream = rig.recorder.seen()
+                continue
             if time.monotonic() - told > SAYING_SECONDS:
                 told = time.monotonic()
                 rig._say(_doing(stream))
@@ -347,26 +357,35 @@ class Host:
                         stream = rig.recorder.wait(len(stream), REST_SECONDS)
         return rules.give_up(stream, CASE_SECONDS)
 
+    def _device_died(self, problem: RigFault) -> None:
+        """Observe that the device died, if that is why the cable broke; else raise `problem`."""
+        try:
+            self._rig.gadget.check_alive()
+        except FirmwareFault as fault:
+            how = str(fault)
+            self._rig.recorder.add(lambda at: DeviceDied(at, how))
+        else:
+            raise problem
+
     def _check_seen(self, boot: Boot, must_ask_drive: bool) -> None:
         """A boot says something of the drive only if the host has asked the drive.
 
-        Raises RigFault when a plugged gadget was never seen, NotJudged when the host looked
-        at it and did not ask its drive, or got no answer.
+        Raises RigFault when a plugged gadget was never seen, or when an answer came so late, or
+        not at all, that the host had given up on the drive; NotJudged when the host looked at
+        the gadget and did not ask its drive.
         """
         if not any(isinstance(o, ControlRequest | BusReset) for o in boot.stream):
             raise RigFault("the gadget was plugged in and the host never looked at it")
         promised = any(isinstance(o, GadgetState) and o.drive_promised for o in boot.stream)
-        heard = boot.asked
-        if (
-            not (must_ask_drive and promised)
-            or not isinstance(boot.outcome, Booted)
-            or heard.asked_the_drive
-        ):
+        if not (must_ask_drive and promised) or not isinstance(boot.outcome, Booted | NoBootDevice):
             return
-        if heard.unanswered:
-            raise NotJudged(
-                f"the drive never answered {heard.unanswered[0]}; the host then {boot.outcome}"
+        if late := slow_answer(boot.stream):
+            raise RigFault(
+                f"{late}, and the host gave up on it ({boot.outcome}): the machine is too busy for "
+                "the rig; run fewer cases at once (--workers)"
             )
+        if boot.asked.asked_the_drive or not isinstance(boot.outcome, Booted):
+            return
         raise NotJudged(
             f"the host saw the gadget, never asked its drive and {boot.outcome}: its BIOS drives "
             "one interface of a device, and took another"

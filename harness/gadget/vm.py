@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ SCRIPT_SECONDS = 20
 PLUG_SECONDS = 60.0
 """How long a bound gadget may take to be on the bus: 1 s, and far more beside other load."""
 
+SETTLE_SECONDS = 4.0
+"""How long after its init script a device may still be putting its gadget together."""
+
+LIFE_SECONDS = 5.0
+"""How long a shell that is asked whether it lives may take."""
+
 SHELL_SECONDS = 30.0
 """How long the rig's own commands may take in the VM; they take a fraction of one."""
 
@@ -41,7 +48,8 @@ class Lun:
     """A LUN of the gadget's configuration, and what backs it.
 
     `backing` begins with what lun.N/file holds and is followed through links, loop and dm to
-    the end; block devices end as "block:MAJOR:MINOR:NAME". It is empty for an empty drive.
+    the end: "block:MAJOR:MINOR:NAME", "file", or "unknown" where the name leads to neither
+    (any more). It is empty for an empty drive.
     """
 
     name: str
@@ -176,10 +184,23 @@ class GadgetVm:
                 name, *steps = rest.split(" -> ")
                 luns.append(Lun(name, tuple(steps)))
         return Configfs(
-            udc=next((w[1] for w in words if w[0] == "udc" and len(w) == 2), "").strip(),
+            # Of several gadgets the one that is bound.
+            udc=next((w[1].strip() for w in words if w[0] == "udc" and "".join(w[1:]).strip()), ""),
             functions=tuple(w[1] for w in words if w[0] == "function"),
             luns=tuple(luns),
         )
+
+    def settle(self) -> Configfs:
+        """What the firmware has built a little later, or as soon as it is on the bus.
+
+        A script may leave work to be done behind its back. Raises as `run_init_script` does.
+        """
+        with self._plugs:
+            self._plugs.wait_for(
+                lambda: self._descriptors is not None or self._died is not None, SETTLE_SECONDS
+            )
+        self._check_alive()
+        return self.configfs()
 
     def wait_enumerated(self) -> None:
         """Wait until the bound gadget is on the cable.
@@ -244,9 +265,37 @@ class GadgetVm:
 
     # --- below ----------------------------------------------------------------------------
 
+    def check_alive(self) -> None:
+        """Raise FirmwareFault when the device has switched itself off or restarted."""
+        if not self._qemu.running or self._ending():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._qemu.process.wait(timeout=2)
+        self._check_alive()
+
+    def _ending(self) -> bool:
+        """Whether its machine is on its way out: it closes the cable before it is gone."""
+        with contextlib.suppress(BootgateError):
+            return str(self._qemu.execute("query-status")["status"]) in ("shutdown", "postmigrate")
+        return True
+
     def _check_alive(self) -> None:
         if self._died is not None:
             raise FirmwareFault(f"the device {self._died} while the firmware was running")
+
+    def _diagnose(self) -> None:
+        """Find out why a living machine's shell did not end a command in time.
+
+        Raises FirmwareFault when that is the firmware's doing.
+        """
+        registers = self._qemu.monitor("info registers")
+        # A kernel that has halted its only processor never goes on: HLT, interrupts off.
+        if "HLT=1" in registers and not int(registers.split("FL=")[1].split()[0], 16) & 0x200:
+            raise FirmwareFault("the device halted while the firmware was running")
+        with contextlib.suppress(ConsoleError, DeadlineExpired):
+            self._console.run("true", Deadline.after(LIFE_SECONDS, "the gadget VM's shell"))
+            raise FirmwareFault(
+                "the firmware killed what ran on the device, the shell that had started it too"
+            )
 
     def _run(self, command: str, deadline: Deadline) -> Answer:
         try:
@@ -259,6 +308,7 @@ class GadgetVm:
             self._check_alive()
             if not self._qemu.running:
                 raise self._qemu.failure() from error
+            self._diagnose()
             raise
 
     def _check(self, command: str, what: str) -> str:

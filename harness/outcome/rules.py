@@ -83,7 +83,7 @@ def _no_drive(stream: Stream) -> Outcome | None:
     """The firmware gave the host nothing to look at, although its gate files ask for it."""
     for seen in stream:
         if isinstance(seen, DeviceDied):
-            return NoDrive(why=f"the device {seen.how} while the firmware's init script ran")
+            return NoDrive(why=seen.how)
         if isinstance(seen, GadgetState) and seen.drive_promised:
             if not seen.luns:
                 return NoDrive(why="the gadget's configuration has no mass storage function")

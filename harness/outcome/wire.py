@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.observation import ControlRequest, Observation, ScsiCommand, ScsiReply
+from harness.observation import (
+    ControlRequest,
+    Observation,
+    ScsiCommand,
+    ScsiReply,
+    Unplugged,
+)
 
 INQUIRY = "INQUIRY"
 TEST_UNIT_READY = "TEST UNIT READY"
@@ -14,19 +20,43 @@ MEDIUM_NOT_PRESENT = (0x02, 0x3A)
 """Sense key NOT READY, additional sense code MEDIUM NOT PRESENT (SPC-4, annex D)."""
 
 
+PATIENCE_SECONDS = 4.5
+"""A kernel's drive answers within milliseconds; SeaBIOS waits 5 s (src/hw/usb.h,
+USB_TIME_COMMAND), then it gives up on the drive."""
+
+
+def slow_answer(stream: Sequence[Observation]) -> str:
+    """Which command was not answered, or too late for the host; "" when none.
+
+    A reply is that of the last command with its tag: SeaBIOS gives all of them one
+    (src/hw/usb-msc.c, usb_process_op, dCBWTag).
+    """
+    waiting: dict[int, ScsiCommand] = {}
+    for seen in stream:
+        if isinstance(seen, ScsiCommand):
+            waiting[seen.tag] = seen
+        elif isinstance(seen, ScsiReply) and seen.tag in waiting:
+            seconds = seen.at - waiting.pop(seen.tag).at
+            if seconds > PATIENCE_SECONDS:
+                return f"the drive took {seconds:.1f} s to answer {seen.name}"
+        elif isinstance(seen, Unplugged):
+            return ""  # it left: that is another matter
+    left = next(iter(waiting.values()), None)
+    return f"the drive never answered {left.name}" if left else ""
+
+
 @dataclass(frozen=True)
 class Asked:
     """The conversation with the drive during one boot.
 
-    `configured`: the host set a configuration, so it has seen the device. `answered` and
-    `unanswered`: names of SCSI commands. `removable`: the RMB bit of the INQUIRY data
+    `configured`: the host set a configuration, so it has seen the device. `answered`: names of
+    SCSI commands. `removable`: the RMB bit of the INQUIRY data
     (SPC-4, 6.4.2, byte 1 bit 7), None when no INQUIRY was answered. `senses`: sense key and
     additional sense code of each REQUEST SENSE answer.
     """
 
     configured: bool
     answered: tuple[str, ...]
-    unanswered: tuple[str, ...]
     removable: bool | None
     senses: tuple[tuple[int, int], ...]
 
@@ -44,8 +74,6 @@ class Asked:
 def asked(stream: Sequence[Observation]) -> Asked:
     """Read the conversation out of a case's stream."""
     replies = [s for s in stream if isinstance(s, ScsiReply)]
-    commands = [s for s in stream if isinstance(s, ScsiCommand)]
-    done = {reply.tag for reply in replies}
     inquiries = [r.data for r in replies if r.name == INQUIRY and len(r.data) > 1]
     senses = [r.data for r in replies if r.name == REQUEST_SENSE and len(r.data) > 12]
     return Asked(
@@ -53,7 +81,6 @@ def asked(stream: Sequence[Observation]) -> Asked:
             isinstance(s, ControlRequest) and s.request_type == 0 and s.request == 9 for s in stream
         ),
         answered=tuple(r.name for r in replies if r.status in ("passed", "failed")),
-        unanswered=tuple(c.name for c in commands if c.tag not in done),
         removable=bool(inquiries[-1][1] & 0x80) if inquiries else None,
         # Fixed format sense data: key in byte 2, additional sense code in byte 12.
         senses=tuple((data[2] & 0x0F, data[12]) for data in senses),

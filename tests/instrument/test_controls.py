@@ -16,6 +16,18 @@ from harness.cable.relay import Relay
 Relay.forward = lambda self, packet, to: None
 """
 
+STANDS_STILL = """
+from harness.cable.relay import Relay
+from harness.cable.usbredir import BulkPacket, Side
+forward = Relay.forward
+def stand_still(self, packet, to):
+    data = bytes(packet.data) if isinstance(packet, BulkPacket) else b""
+    self.still = getattr(self, "still", False) or data[15:16] == bytes([3]) and len(data) == 31
+    if not (self.still and to is Side.HOST):
+        forward(self, packet, to)
+Relay.forward = stand_still
+"""
+
 SAYS_NOTHING = """
 import harness.rig, images.payload
 def mute(path, label):
@@ -50,6 +62,18 @@ def test_bios_that_never_starts(validate: Validate, tmp_path: Path) -> None:
     (tmp_path / "dead.bin").write_bytes(bytes(65536))
     run = run_with(validate, tmp_path, "", "--bios", str(tmp_path / "dead.bin"))
     assert_out_of_order(run, "a host with no gadget plugged in boots")
+
+
+def test_a_gadget_that_stands_still_is_not_the_firmwares_fault(
+    validate: Validate, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_instrument.py").write_text(STANDS_STILL)
+    env = {"PYTHONPATH": str(tmp_path), "PYTEST_PLUGINS": "broken_instrument"}
+    run = validate("-k", "EMPTY-1/hid_and_storage-exfat-ehci", env=env)
+    assert run.status == 3, run.stdout
+    (case,) = run.results["cases"]
+    assert case["judgement"] == "rig_fault", case
+    assert "the drive never answered REQUEST SENSE" in case["reason"]
 
 
 def assert_out_of_order(run: Finished, control: str) -> None:

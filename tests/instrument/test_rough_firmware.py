@@ -19,6 +19,12 @@ CASE = "EMPTY-1/hid_and_storage-exfat-ehci"
         ("rough/panics", "no_drive", "the device restarted"),
         ("rough/binds_then_loops", "booted", "boot sector said so"),
         ("rough/binds_twice", "booted", "boot sector said so"),
+        ("rough/builds_late", "booted", "boot sector said so"),
+        ("rough/forks", "booted", "boot sector said so"),
+        ("rough/links_any_name", "booted", "boot sector said so"),
+        ("rough/init_folder_of_all_kinds", "booted", "boot sector said so"),
+        ("rough/halts", "no_drive", "the device halted"),
+        ("rough/kills_everything", "no_drive", "the firmware killed what ran on the device"),
     ],
 )
 def test_rough_firmware(validate: Validate, firmware: str, kind: str, words: str) -> None:
@@ -30,3 +36,21 @@ def test_rough_firmware(validate: Validate, firmware: str, kind: str, words: str
     assert all(c["judgement"] == "kept" for c in run.results["controls"])
     log = run.report / "cases" / CASE.replace("/", ".") / "gadget-console.log"
     assert log.stat().st_size < 1 << 20
+
+
+def test_a_backing_without_a_name_is_no_promise_kept(validate: Validate) -> None:
+    run = validate("--firmware", "rough/copies_the_partition", "-k", "SAFE-1/nothing_chosen")
+    (case,) = run.results["cases"]
+    assert case["judgement"] == "not_judged", run.stdout
+    assert "(deleted) -> unknown" in case["reason"]
+
+
+def test_a_device_that_dies_while_the_host_boots(validate: Validate) -> None:
+    # On UHCI SeaBIOS waits for 5 s: that is when it dies.
+    run = validate(
+        "--firmware", "rough/switches_off_late", "-k", "EMPTY-1/hid_and_storage-exfat-uhci"
+    )
+    (case,) = run.results["cases"]
+    assert case["outcome"]["kind"] == "no_drive", run.stdout
+    assert "switched itself off" in case["outcome"]["why"]
+    assert run.status == 1

@@ -18,6 +18,7 @@ GATES = [
     pytest.param(Gate.LINE_FEED, id="gate_of_one_line_feed"),
     pytest.param(Gate.ABSENT, id="no_gate_file"),
     pytest.param(Gate.path("/data/boot.img"), id="image_chosen"),
+    pytest.param(Gate.path("/data/gone.img"), id="chosen_image_missing"),
 ]
 
 
@@ -33,6 +34,9 @@ def test_no_lun_is_backed_by_a_block_device(
     after = rig.gadget.luns
     assert_no_block_device(before)
     assert_no_block_device(after)
+    for lun in (*before, *after):
+        if lun.backing and lun.backing[-1] != "file":
+            raise NotJudged(f"what backs {lun.name} cannot be found: {' -> '.join(lun.backing)}")
     if not before and gate.promises_drive:
         raise NotJudged("the firmware made no LUN to look at")
 
