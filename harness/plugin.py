@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 
 from harness.equipment import Equipment, prepare
-from harness.errors import NotJudged, RigFault
+from harness.errors import FirmwareFault, NotJudged, RigFault
 from harness.firmware import open_firmware
 from harness.host.pc import CONTROLLERS
-from harness.outcome.kinds import MEDIUM, Inconclusive, RigFailed
+from harness.outcome.kinds import MEDIUM, Inconclusive, NoDrive, Outcome, RigFailed
 from harness.outcome.verdict import CaseResult, Judgement
 from harness.owner import RunFolder, die_with_parent, printable
 from harness.report.folder import ReportFolder
@@ -249,22 +249,45 @@ def pytest_runtest_makereport(
 
 
 def _judge(item: pytest.Item, case: _Case, error: BaseException | None, when: str) -> None:
-    """A contradiction is an AssertionError of the test itself, about a case that ran well."""
-    said = str(error).strip().splitlines() if error is not None else [""]
-    reason = printable(said[0] if said else type(error).__name__, 600)
-    if error is None:
-        case.judgement, case.reason = "kept", ""
-    elif isinstance(error, NotJudged | pytest.skip.Exception):
-        case.judgement, case.reason = "not_judged", reason
+    """What the end of the test says of the case, and of the firmware.
+
+    A FirmwareFault, and an AssertionError of the test itself, contradict the requirement:
+    broken. One exception: an assertion about the host's outcome proves nothing when that is
+    inconclusive. Nor is any promise kept then: without a contradiction that stands by itself
+    (such as a LUN on a partition) an inconclusive host is the rig's fault. In a control,
+    every contradiction is.
+    """
+    text = str(error).strip() if error is not None else ""
+    reason = printable(text.splitlines()[0] if text else type(error).__name__, 600)
+    outcome = case.record.outcome
+    unproven = isinstance(outcome, Inconclusive)
+    against: Judgement = "rig_fault" if _argument(item, "control") else "broken"
+    if isinstance(error, FirmwareFault):
+        case.judgement, case.reason = against, reason
+        if outcome is None or unproven:
+            case.record.outcome = NoDrive(why=reason)
     elif isinstance(error, AssertionError) and when == "call":
-        unproven = isinstance(case.record.outcome, Inconclusive | RigFailed)
-        fault = unproven or _argument(item, "control")
-        case.judgement, case.reason = "rig_fault" if fault else "broken", reason
+        about_unproven = unproven and _is_about(text, outcome)
+        case.judgement, case.reason = "rig_fault" if about_unproven else against, reason
+    elif error is None or isinstance(error, NotJudged | pytest.skip.Exception):
+        case.judgement, case.reason = ("kept", "") if error is None else ("not_judged", reason)
+        if outcome is not None and unproven:
+            case.judgement = "rig_fault"
+            case.reason = printable(f"{outcome}: {outcome.why}", 600)
     else:
         if not isinstance(error, RigFault):
             reason = f"{type(error).__name__}: {reason}"
         case.judgement, case.reason = "rig_fault", reason
         case.record.outcome = RigFailed(why=reason)
+
+
+def _is_about(text: str, outcome: Outcome | None) -> bool:
+    """Whether the text of a failed assertion is about the outcome.
+
+    Either it is `Boot.explain`, which begins with the outcome's words, or pytest wrote the
+    comparison out, with the outcome in it.
+    """
+    return text.startswith(str(outcome)) or f"{type(outcome).__name__}(" in text
 
 
 def _result(item: pytest.Item, case: _Case) -> CaseResult:

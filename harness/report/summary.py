@@ -16,10 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.outcome.catalogue import REQUIREMENTS
-from harness.outcome.verdict import CaseResult, Verdict, failed_controls
+from harness.outcome.verdict import (
+    CaseResult,
+    Verdict,
+    discounted,
+    failed_controls,
+    is_rig_fault,
+)
 from harness.owner import printable
 from harness.report.terminal import on_terminal, say
-from harness.report.words import count, discounted, is_rig_fault, one_line, outcome_words
+from harness.report.words import count, in_order, one_line, outcome_words, verdicts_in_order
 
 # The worst first: so they are listed in a cell. Readable without colour, in any encoding.
 _STYLES = {
@@ -62,7 +68,7 @@ def print_summary(
     console: Console, run: Run, verdicts: Sequence[Verdict], cases: Sequence[CaseResult]
 ) -> None:
     """Print the summary; `cases` holds the controls too. Its last line is the verdict."""
-    verdicts, cases = discounted(verdicts, cases)
+    verdicts, cases = discounted(verdicts_in_order(verdicts), in_order(cases))
     failed = failed_controls(cases)
     for control in failed:
         say(
