@@ -33,7 +33,7 @@ from harness.observation import (
 from harness.outcome import rules
 from harness.outcome.kinds import NEXT_DEVICE, Booted, NoDrive, Outcome
 from harness.outcome.wire import Asked, asked
-from harness.owner import disk, printable
+from harness.owner import disk, escaped_lines, printable
 from images.emmc import write_emmc
 from images.payload import write_boot_disk
 
@@ -389,7 +389,7 @@ class Host:
             if "(version" in line:
                 rig.record.versions["bios"] = printable(line)
                 break
-        rig.keep("bios.log", "".join(line + "\n" for line in lines))
+        rig.keep("bios.log", escaped_lines("".join(line + "\n" for line in lines)))
         rig.keep("wire.txt", transcript(stream))
         with disk("the evidence"):
             write_recording(rig._evidence / "observations.jsonl", stream)
