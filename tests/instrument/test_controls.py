@@ -28,9 +28,9 @@ harness.rig.write_boot_disk = mute
 
 
 def run_with(validate: Validate, folder: Path, plugin: str, *arguments: str) -> Finished:
-    """Run with a pytest plugin that breaks the instrument in every process."""
-    (folder / "broken_instrument.py").write_text(SHORT + plugin)
-    env = {"PYTHONPATH": str(folder), "PYTEST_PLUGINS": "broken_instrument"}
+    """Run with code that breaks the instrument at the start of every process (site)."""
+    (folder / "sitecustomize.py").write_text(SHORT + plugin)
+    env = {"PYTHONPATH": str(folder)}
     return validate("-k", "EMPTY-1/hid_and_storage-exfat-ehci", *arguments, env=env)
 
 
