@@ -52,8 +52,9 @@ _NAMED = 3
 class Run:
     """What the summary says of the run besides its cases.
 
-    `firmware` and `bios` are as the user gave them, `bios` None when it was not given;
-    `report` is the report folder, `seconds` the wall time, `status` the exit status.
+    `firmware`, `bios`, `controllers` and `full` are as the user gave them, `bios` None when
+    it was not given; `report` is the report folder, `seconds` the wall time, `status` the
+    exit status.
     """
 
     firmware: str
@@ -62,6 +63,8 @@ class Run:
     seconds: float
     status: int
     interrupted: bool = False
+    controllers: Sequence[str] = ()
+    full: bool = False
 
 
 def print_summary(
@@ -158,6 +161,11 @@ def _say_broken(console: Console, run: Run, verdict: Verdict, cases: Sequence[Ca
     command = ["ci/validate", "--firmware", run.firmware]
     if run.bios is not None:
         command += ["--bios", run.bios]
+    if run.controllers and first.controller:
+        # Some cases are run on one controller only, and that is chosen among these.
+        command += ["--controller", first.controller]
+    if run.full:
+        command += ["--full"]
     command += ["-k", first.id]
     say(console, f"    run it again: {printable(shlex.join(command), _ENDLESS)}", whole=True)
     _say_evidence(console, run, first)
