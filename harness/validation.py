@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import chdir, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -144,7 +144,9 @@ def _validate(choice: Choice, signals: list[int]) -> int:
         opened = open_firmware(choice.firmware, scratch.path / "firmware")
         _refuse_report_in_firmware(choice)
         folder.prepare()
-        equipment = prepare(opened, choice.bios, scratch.path, live.note)
+        # Absolute: the workers are in another folder.
+        bios = choice.bios if choice.bios == "seabios" else str(Path(choice.bios).absolute())
+        equipment = prepare(opened, bios, scratch.path, live.note)
         live.total = len(chosen)
         run = Run(equipment, scratch.path, folder.path, scratch.path / "status")
         watch = _Watch(run, live, chosen)
@@ -153,7 +155,7 @@ def _validate(choice: Choice, signals: list[int]) -> int:
             raise RigFault("; ".join(problems))
         for problem in problems if not signals else ():
             live.note(f"rig fault: {problem}")
-    cases = watch.results + _not_run(chosen, watch.results, choice.bios, problems, bool(signals))
+    cases = watch.results + _not_run(chosen, watch.results, bios, problems, bool(signals))
     expected = {case.requirement for case in chosen}
     verdicts = [
         verdict(name, [c for c in in_order(cases) if c.requirement == name])
@@ -269,10 +271,10 @@ class _Watch:
         pipe = os.open(self._run.status, os.O_RDWR)
         threading.Thread(target=self._listen, args=(pipe,), name="status", daemon=True).start()
         spoken = io.StringIO()
-        with redirect_stderr(spoken):
-            status = pytest.main(
-                [*choice.pytest_options(), f"-n{workers}", "--maxschedchunk=1"], [self]
-            )
+        options = [f"-n{workers}", "--maxschedchunk=1"]
+        # Not where the user is: that folder's name may be no UTF-8, and a worker tells it.
+        with redirect_stderr(spoken), chdir("/"):
+            status = pytest.main([*choice.pytest_options(), *options], [self])
         if status not in (0, 1, 2) and not self._problems:
             self._problems.append(f"pytest ended with status {status}: {_last_line(spoken)}")
         return self._problems

@@ -57,8 +57,8 @@ def test_control():
 
 KEPT = """
 @requirement("EMPTY-1")
-def test_kept():
-    pass
+def test_kept(record):
+    record.outcome = Booted(NEXT_DEVICE)
 """
 
 
@@ -82,13 +82,17 @@ def start(tmp_path: Path) -> Start:
     """Start a run of made-up requirement tests, in an empty folder of its own."""
 
     def run(
-        tests: str, *arguments: str | bytes, env: dict[str, str] | None = None, prefix: str = ""
+        tests: str,
+        *arguments: str | bytes,
+        env: dict[str, str] | None = None,
+        prefix: str = "",
+        here: str = "here",
     ) -> subprocess.Popen[str]:
         (tmp_path / "suite").mkdir()
         (tmp_path / "suite" / "test_made_up.py").write_text(HEAD + tests)
         (tmp_path / "program").mkdir()
         (tmp_path / "program" / "run.py").write_text(PROGRAM)
-        (tmp_path / "here").mkdir(exist_ok=True)
+        (tmp_path / here).mkdir(exist_ok=True)
         command = [sys.executable, str(tmp_path / "program" / "run.py"), str(tmp_path / "suite")]
         report = ["--report", str(tmp_path / "report"), "--workers", "1"]
         return subprocess.Popen(
@@ -96,7 +100,7 @@ def start(tmp_path: Path) -> Start:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=tmp_path / "here",
+            cwd=tmp_path / here,
             env={**os.environ, **(env or {})},
         )
 
@@ -118,8 +122,8 @@ def ended(run: subprocess.Popen[str], report: Path) -> Run:
 def judge(start: Start, tmp_path: Path) -> Judge:
     """Run made-up requirement tests to their end."""
 
-    def run(tests: str, *arguments: str | bytes, env: dict[str, str] | None = None) -> Run:
-        return ended(start(tests, *arguments, env=env), tmp_path / "report")
+    def run(tests: str, *arguments: str | bytes, **more: Any) -> Run:
+        return ended(start(tests, *arguments, **more), tmp_path / "report")
 
     return run
 
@@ -340,13 +344,13 @@ def test_image(boot_image):
 
 
 def test_a_firmware_whose_path_is_no_utf8(judge: Judge, tmp_path: Path) -> None:
-    odd = os.fsencode(tmp_path) + b"/kvm\xff"
-    init = odd + b"/system/init.d"
-    os.makedirs(init)
-    with open(init + b"/S03usbdev", "w") as script:
-        script.write("#!/bin/sh\n")
-    run = judge(KEPT, b"--firmware", odd)
+    odd = os.fsdecode(b"kvm\xff")
+    (tmp_path / odd / "system" / "init.d").mkdir(parents=True)
+    (tmp_path / odd / "system" / "init.d" / "S03usbdev").write_text("#!/bin/sh\n")
+    (tmp_path / odd / "bios.bin").write_bytes(bytes(65536))
+    run = judge(KEPT, "--firmware", f"../{odd}", "--bios", "bios.bin", here=odd)
     assert run.status == 0, run.stderr
+    assert run.cases["EMPTY-1/kept"]["bios"].endswith(r"kvm\udcff/bios.bin")
 
 
 def test_a_choice_that_is_no_utf8(judge: Judge) -> None:
