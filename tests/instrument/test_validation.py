@@ -297,6 +297,28 @@ def test_a_signal_during_collection(start: Start, tmp_path: Path, number: signal
     assert (run.status, run.stderr) == (128 + number, "")
 
 
+WAITS = """
+@requirement("SAFE-1")
+def test_waits():
+    Path(os.environ["WAITING"]).touch()
+    time.sleep(60)
+"""
+
+
+def test_a_signal_in_the_midst(start: Start, tmp_path: Path) -> None:
+    waiting = tmp_path / "waiting"
+    process = start(BROKEN + WAITS + KEPT, env={"WAITING": str(waiting)})
+    end = time.monotonic() + 20
+    while not waiting.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    run = ended(process, tmp_path / "report")
+    assert run.status == 128 + signal.SIGTERM
+    assert run.verdicts == {"EMPTY-1": "not_judged", "SAFE-1": "not_judged", "MEDIA-1": "broken"}
+    assert "the run was interrupted before its end" in run.cases["EMPTY-1/kept"]["reason"]
+
+
 def test_nohup(start: Start, tmp_path: Path) -> None:
     process = start_collecting(start, tmp_path, prefix="nohup")
     process.send_signal(signal.SIGHUP)
