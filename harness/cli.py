@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ from harness import __version__
 from harness.errors import BootgateError
 from harness.firmware import faults, shipped
 from harness.host.pc import CONTROLLERS
+from harness.owner import printable
 
 REPORT = "bootgate-report"
 
@@ -89,14 +92,69 @@ def validate_command(
 
 
 def main() -> None:
-    """Entry point: every error on purpose is one line and its exit status."""
+    """Entry point: every error is one line and its exit status.
+
+    Status 1 belongs to the firmware alone, so no error of our own may end with Python's 1.
+    """
     # Until there is something to clean up, Ctrl-C ends the process without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _keep_out_of_the_run()
     try:
-        command(prog_name="bootgate")
+        # Not command(): that ends with status 1 when whoever reads our output goes away.
+        with command.make_context("bootgate", sys.argv[1:]) as context:
+            command.invoke(context)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        _tell(error.show)
+        sys.exit(error.exit_code)
     except BootgateError as error:
-        click.echo(f"bootgate: {error}", err=True)
+        _complain(str(error))
         sys.exit(error.exit_status)
+    except BrokenPipeError:  # whoever read our output has gone: `... --list | head`
+        _let_go(1)
+        sys.exit(128 + signal.SIGPIPE)
+    except Exception as error:
+        _let_go(1)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = printable(f"{type(error).__name__}: {error}")
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        _complain(f"internal error: {said} ({where}): report this")
+        sys.exit(3)
+
+
+def _keep_out_of_the_run() -> None:
+    """Neither the user's pytest settings nor code in the current folder act on a run.
+
+    Of this process and its workers, which inherit the environment. Without PYTHONSAFEPATH
+    (Python 3.11) a worker, `python -c`, would import what lies in the current folder first,
+    which may be a firmware that nobody trusts yet.
+    """
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        del os.environ[name]
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def _complain(line: str) -> None:
+    _tell(lambda: click.echo(f"bootgate: {line}", err=True))
+
+
+def _tell(show: Callable[[], None]) -> None:
+    """Say why the process ends; the exit status says it where standard error cannot."""
+    try:
+        show()
+    except OSError:
+        _let_go(2)
+
+
+def _let_go(descriptor: int) -> None:
+    """Send into the void what is still to be written.
+
+    Or Python would try once more at its end, and give the process a status of its own.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 if __name__ == "__main__":

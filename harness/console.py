@@ -18,10 +18,34 @@ from pexpect.fdpexpect import fdspawn
 
 from harness.deadline import Deadline
 from harness.errors import ConsoleError
-from harness.owner import disk, printable
+from harness.owner import disk, escaped_lines, printable
 
 LINE_LIMIT = 4000
 """A terminal in canonical mode takes 4095 characters a line (linux/tty.h, N_TTY_BUF_SIZE)."""
+
+
+class _Log:
+    """The file for what was read from a serial line, with control characters escaped."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "a", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._end = ""
+
+    def write(self, text: str) -> None:
+        """Write what was read. A terminal ends lines with CR LF, which reads may part."""
+        text = self._end + text
+        self._end = "\r" if text.endswith("\r") else ""
+        self._file.write(escaped_lines(text.removesuffix("\r").replace("\r\n", "\n")))
+
+    def flush(self) -> None:
+        """Put what was written into the file (pexpect calls it)."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write what is left. May be called twice."""
+        if not self._file.closed:
+            self._file.write(escaped_lines(self._end))
+        self._file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +62,15 @@ class Console:
     def __init__(self, device: str, log: Path, baud: int = 115200) -> None:
         """Open `device`; everything that is read from it goes to the file `log` too.
 
+        There control characters are escaped: whoever reads the log in a terminal is safe from
+        what the firmware printed.
+
         Raises ConsoleError when it cannot be opened, DiskFull.
         """
         self._device = device
         self._count = itertools.count(1)
         with disk("the console log"):
-            self._log = open(log, "a", encoding="utf-8", errors="replace")  # noqa: SIM115
+            self._log = _Log(log)
         try:
             self._port = serial.Serial(device, baud, exclusive=True)
         except (serial.SerialException, OSError, ValueError) as error:

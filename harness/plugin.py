@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 
 from harness.equipment import Equipment, prepare
-from harness.errors import NotJudged, RigFault
+from harness.errors import FirmwareFault, NotJudged, RigFault
 from harness.firmware import open_firmware
 from harness.host.pc import CONTROLLERS
-from harness.outcome.kinds import MEDIUM, Inconclusive, RigFailed
+from harness.outcome.kinds import MEDIUM, Inconclusive, NoDrive, Outcome, RigFailed
 from harness.outcome.verdict import CaseResult, Judgement
 from harness.owner import RunFolder, die_with_parent, printable
 from harness.report.folder import ReportFolder
@@ -106,20 +106,27 @@ def give(run: Run) -> bytes:
 
 def case_id(item: pytest.Item) -> str:
     """Such as "EMPTY-1/hid_and_storage-exfat-ehci": unique, and good for -k as it is."""
-    name = _argument(item, "requirement") or "control"
+    name = argument(item, "requirement") or "control"
     callspec = getattr(item, "callspec", None)
     if callspec is not None and callspec.id:
         return f"{name}/{callspec.id}"
     return f"{name}/{item.name.removeprefix('test_')}"
 
 
-def _argument(item: pytest.Item, marker: str) -> str:
+def argument(item: pytest.Item, marker: str) -> str:
+    """What the marker "requirement" or "control" of a test says; empty if it has none."""
     found = item.get_closest_marker(marker)
     return str(found.args[0]) if found else ""
 
 
 def _is_case(item: pytest.Item) -> bool:
-    return bool(_argument(item, "requirement") or _argument(item, "control"))
+    return bool(argument(item, "requirement") or argument(item, "control"))
+
+
+def controller_of(item: pytest.Item) -> str | None:
+    """The controller that a case is for by its parameters, None if by those it is for none."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("controller") if callspec is not None else None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -133,7 +140,7 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None]:
     """Leave out what was not asked for; put the controls, which are always run, first."""
-    controls = [item for item in items if _argument(item, "control")]
+    controls = [item for item in items if argument(item, "control")]
     wanted = [item for item in items if item not in controls and _wanted(config, item)]
     items[:] = wanted
     yield  # here -k is applied
@@ -144,8 +151,7 @@ def pytest_collection_modifyitems(
 def _wanted(config: pytest.Config, item: pytest.Item) -> bool:
     if item.get_closest_marker("full") and not config.getoption("--full"):
         return False
-    callspec = getattr(item, "callspec", None)
-    controller = callspec.params.get("controller") if callspec is not None else None
+    controller = controller_of(item)
     chosen = config.getoption("--controller")
     return not (controller and chosen) or controller in chosen
 
@@ -191,15 +197,16 @@ def fast_controller(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def boot_image(tmp_path: Path) -> Callable[[str], Path]:
+def boot_image(bench: Run) -> Iterator[Callable[[str], Path]]:
     """Makes a disk image of a given file name whose boot sector says that it is the medium."""
+    with tempfile.TemporaryDirectory(prefix="media-", dir=bench.scratch) as folder:
 
-    def make(name: str) -> Path:
-        path = tmp_path / name
-        write_boot_disk(path, MEDIUM)
-        return path
+        def make(name: str) -> Path:
+            path = Path(folder) / name
+            write_boot_disk(path, MEDIUM)
+            return path
 
-    return make
+        yield make
 
 
 def _teller(status: Path | None, case: str) -> Callable[[str], None]:
@@ -240,26 +247,45 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, NotJudged):
         report.outcome = "skipped"
-        report.longrepr = (str(item.path), 0, f"Skipped: not judged: {error}")
+        report.longrepr = (str(item.path), 0, f"Skipped: not judged: {printable(str(error))}")
     if call.when == "call" or error is not None:
         _judge(item, case, error, str(call.when))
     if call.when == "teardown":
         report.user_properties.append((RESULT, json.dumps(asdict(_result(item, case)))))
+    if _WORKER in item.config.stash:
+        # The result says it all, and says it in ASCII; what pytest would tell may hold names
+        # that are no UTF-8, which cannot be sent to the first process.
+        report.sections = []
+        report.longrepr = case.reason if report.failed else report.longrepr
     return report
 
 
 def _judge(item: pytest.Item, case: _Case, error: BaseException | None, when: str) -> None:
-    """A contradiction is an AssertionError of the test itself, about a case that ran well."""
-    said = str(error).strip().splitlines() if error is not None else [""]
-    reason = printable(said[0] if said else type(error).__name__, 600)
-    if error is None:
-        case.judgement, case.reason = "kept", ""
-    elif isinstance(error, NotJudged | pytest.skip.Exception):
-        case.judgement, case.reason = "not_judged", reason
+    """What the end of the test says of the case, and of the firmware.
+
+    A FirmwareFault, and an AssertionError of the test itself, contradict the requirement:
+    broken. One exception: an assertion about the host's outcome proves nothing when that is
+    inconclusive. Nor is any promise kept then: without a contradiction that stands by itself
+    (such as a LUN on a partition) an inconclusive host is the rig's fault. In a control,
+    every contradiction is.
+    """
+    text = str(error).strip() if error is not None else ""
+    reason = printable(text.splitlines()[0] if text else type(error).__name__, 600)
+    outcome = case.record.outcome
+    unproven = isinstance(outcome, Inconclusive)
+    against: Judgement = "rig_fault" if argument(item, "control") else "broken"
+    if isinstance(error, FirmwareFault):
+        case.judgement, case.reason = against, reason
+        if outcome is None or unproven:
+            case.record.outcome = NoDrive(why=reason)
     elif isinstance(error, AssertionError) and when == "call":
-        unproven = isinstance(case.record.outcome, Inconclusive | RigFailed)
-        fault = unproven or _argument(item, "control")
-        case.judgement, case.reason = "rig_fault" if fault else "broken", reason
+        about_unproven = unproven and _is_about(text, outcome)
+        case.judgement, case.reason = "rig_fault" if about_unproven else against, reason
+    elif error is None or isinstance(error, NotJudged | pytest.skip.Exception):
+        case.judgement, case.reason = ("kept", "") if error is None else ("not_judged", reason)
+        if outcome is not None and unproven:
+            case.judgement = "rig_fault"
+            case.reason = printable(f"{outcome}: {outcome.why}", 600)
     else:
         if not isinstance(error, RigFault):
             reason = f"{type(error).__name__}: {reason}"
@@ -267,14 +293,24 @@ def _judge(item: pytest.Item, case: _Case, error: BaseException | None, when: st
         case.record.outcome = RigFailed(why=reason)
 
 
+def _is_about(text: str, outcome: Outcome | None) -> bool:
+    """Whether the text of a failed assertion is about the outcome.
+
+    Either it is `Boot.explain`, which begins with the outcome's words, or what failed was
+    taken from the outcome or from the Boot that holds it: pytest writes both out then.
+    """
+    return text.startswith(str(outcome)) or f"{type(outcome).__name__}(" in text
+
+
 def _result(item: pytest.Item, case: _Case) -> CaseResult:
     record = case.record
+    run = item.config.stash.get(_RUN, None)
     return CaseResult(
         id=case.id,
-        requirement=_argument(item, "requirement"),
-        control=_argument(item, "control"),
+        requirement=argument(item, "requirement"),
+        control=argument(item, "control"),
         controller=record.controller,
-        bios=str(item.config.getoption("--bios")),
+        bios=run.equipment.bios if run is not None else str(item.config.getoption("--bios")),
         data_partition=record.data_partition,
         outcome=record.outcome.to_json() if record.outcome is not None else None,
         judgement=case.judgement,

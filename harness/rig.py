@@ -33,7 +33,7 @@ from harness.observation import (
 from harness.outcome import rules
 from harness.outcome.kinds import NEXT_DEVICE, Booted, NoBootDevice, NoDrive, Outcome
 from harness.outcome.wire import Asked, asked, slow_answer
-from harness.owner import disk, printable
+from harness.owner import disk, escaped_lines, printable
 from images.emmc import write_emmc
 from images.payload import write_boot_disk
 
@@ -141,9 +141,10 @@ class Rig:
             self.gadget.collect()
 
     def keep(self, name: str, text: str) -> None:
-        """Write a piece of evidence. Raises DiskFull."""
+        """Write a piece of evidence, control characters escaped. Raises DiskFull."""
+        shown = escaped_lines(text)
         with disk("the evidence"):
-            (self._evidence / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+            (self._evidence / name).write_text(shown, encoding="utf-8", errors="backslashreplace")
         self.record.evidence.append(name)
 
 

@@ -8,8 +8,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,13 +20,22 @@ import pytest
 
 from harness import __version__
 from harness.equipment import Equipment, prepare
-from harness.errors import RigFault, UsageError
+from harness.errors import ReportFolderError, RigFault, UsageError
 from harness.firmware import open_firmware
+from harness.firmware.folder import kvmapp_within
+from harness.firmware.shipped import names
 from harness.host.pc import bios_arguments
 from harness.outcome.catalogue import REQUIREMENTS
-from harness.outcome.verdict import CaseResult, Verdict, exit_status, failed_controls, verdict
+from harness.outcome.verdict import (
+    CaseResult,
+    Judgement,
+    Verdict,
+    exit_status,
+    failed_controls,
+    verdict,
+)
 from harness.owner import RunFolder, printable
-from harness.plugin import RESULT, Run, case_id, give, result_of
+from harness.plugin import RESULT, Run, argument, case_id, controller_of, give, result_of
 from harness.qemu import version
 from harness.report import summary
 from harness.report.folder import ReportFolder
@@ -53,16 +62,25 @@ class Choice:
     require_all: bool
 
     def pytest_options(self) -> list[str]:
-        """The options of pytest's that make the choice (harness/plugin.py)."""
-        options = ["--firmware", self.firmware, "--bios", self.bios]
-        options += [word for name in self.controllers for word in ("--controller", name)]
+        """The options of pytest's that make the choice of cases (harness/plugin.py).
+
+        Firmware and BIOS are not among them: the workers get both with the equipment, and
+        their names may be no UTF-8, which options cannot be on their way to a worker.
+        """
+        options = [word for name in self.controllers for word in ("--controller", name)]
         options += ["--full"] if self.full else []
         options += ["-k", self.keyword] if self.keyword else []
         # What pytest would print is ours to print; so its options for that are gone too,
         # which the project's own addopts hold.
-        quiet = ["-p", "no:terminal", "-p", "no:cacheprovider", "--override-ini", "addopts="]
+        # tmpdir would make /tmp/pytest-of-USER: a case's files belong in the run's folder.
+        quiet = [word for name in _UNUSED for word in ("-p", f"no:{name}")]
+        quiet += ["--override-ini", "addopts="]
         config = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
         return [str(TESTS), *config, *quiet, *options]
+
+
+_UNUSED = ("terminal", "cacheprovider", "tmpdir")
+"""pytest's own plugins that a run does without."""
 
 
 class _Stopped(KeyboardInterrupt):
@@ -79,6 +97,7 @@ def _stoppable() -> Iterator[list[int]]:
 
     Yields a list that holds the signal's number afterwards. The workers are killed, not
     asked: what they started dies with them (harness/owner.py), and their files are ours.
+    A signal that is ignored already, as SIGHUP is under nohup(1), stays so.
     """
     received: list[int] = []
 
@@ -91,7 +110,8 @@ def _stoppable() -> Iterator[list[int]]:
             raise _Stopped(number)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield received
     finally:
@@ -107,33 +127,44 @@ def validate(choice: Choice) -> int:
     with _stoppable() as signals:
         try:
             return _validate(choice, signals)
-        except _Stopped:
+        except (Exception, KeyboardInterrupt):
+            # pytest catches what the signal raised and ends as if by itself: whatever comes
+            # up after a signal has come of it.
+            if not signals:
+                raise
             return 128 + signals[0]
 
 
 def _validate(choice: Choice, signals: list[int]) -> int:
     started = time.monotonic()
     bios_arguments(choice.bios)
-    chosen = listed(choice)
+    chosen = _collected(choice)
     folder = ReportFolder(choice.report)
     with RunFolder() as scratch, Live() as live:
         opened = open_firmware(choice.firmware, scratch.path / "firmware")
+        _refuse_report_in_firmware(choice)
         folder.prepare()
-        equipment = prepare(opened, choice.bios, scratch.path, live.note)
+        # Absolute: the workers are in another folder.
+        bios = choice.bios if choice.bios == "seabios" else str(Path(choice.bios).absolute())
+        equipment = prepare(opened, bios, scratch.path, live.note)
         live.total = len(chosen)
         run = Run(equipment, scratch.path, folder.path, scratch.path / "status")
-        watch = _Watch(run, live)
+        watch = _Watch(run, live, chosen)
         problems = watch.run_cases(choice, min(choice.workers, len(chosen)))
-        cases = watch.results
-        if problems and not signals:
+        if problems and not watch.results and not signals:
             raise RigFault("; ".join(problems))
-    expected = {name.split("/")[0] for name in chosen}
+        for problem in problems if not signals else ():
+            live.note(f"rig fault: {problem}")
+    cases = watch.results + _not_run(chosen, watch.results, bios, problems, bool(signals))
+    expected = {case.requirement for case in chosen}
     verdicts = [
         verdict(name, [c for c in in_order(cases) if c.requirement == name])
         for name in REQUIREMENTS
         if name in expected
     ]
     status = exit_status(verdicts, cases, require_all=choice.require_all)
+    if problems and status == 0:
+        status = 3
     if signals:
         status = 128 + signals[0]
     _report(folder, equipment, verdicts, cases, status, bool(signals))
@@ -144,17 +175,90 @@ def _validate(choice: Choice, signals: list[int]) -> int:
         seconds=time.monotonic() - started,
         status=status,
         interrupted=bool(signals),
+        controllers=choice.controllers,
+        full=choice.full,
     )
     summary.print_summary(live.console, told, verdicts, cases)
     return status
 
 
+def _refuse_report_in_firmware(choice: Choice) -> None:
+    """A report in the folder under test would be part of the next run's firmware.
+
+    Raises ReportFolderError. An archive or a commit cannot hold it; nor does a checkout,
+    unless it lies in the kvmapp folder itself.
+    """
+    path = Path(choice.firmware)
+    if choice.firmware in names() or not path.is_dir():
+        return
+    taken = kvmapp_within(path).resolve()
+    if choice.report.resolve().is_relative_to(taken):
+        raise ReportFolderError(
+            f"the report folder {printable(str(choice.report))} lies in the firmware under test, "
+            f"{printable(str(taken))}: name another with --report"
+        )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A case that is to be run. `node` is pytest's own name of it."""
+
+    id: str
+    node: str
+    requirement: str
+    control: str
+    controller: str | None
+
+    def without_result(self, bios: str, judgement: Judgement, reason: str) -> CaseResult:
+        """What the report says of the case when it did not come back."""
+        return CaseResult(
+            id=self.id,
+            requirement=self.requirement,
+            control=self.control,
+            controller=self.controller,
+            bios=bios,
+            data_partition=None,
+            outcome=None,
+            judgement=judgement,
+            reason=reason,
+            boot_seconds=0.0,
+            total_seconds=0.0,
+        )
+
+
+def _not_run(
+    chosen: Sequence[_Chosen],
+    cases: Sequence[CaseResult],
+    bios: str,
+    problems: Sequence[str],
+    interrupted: bool,
+) -> list[CaseResult]:
+    """A result for each case that did not come back, so that none goes unnoticed.
+
+    The rig is to blame, unless the run was ended on purpose. An interrupted run says nothing
+    of the controls that it did not come to.
+    """
+    judgement: Judgement = "rig_fault"
+    reason = "; ".join(["it was not run", *problems])
+    if interrupted:
+        judgement, reason = "not_judged", "the run was interrupted before its end"
+    elif failed := failed_controls(cases):
+        judgement, reason = "not_judged", f"it was not run: control {failed[0].control} failed"
+    back = {case.id for case in cases}
+    return [
+        case.without_result(bios, judgement, reason)
+        for case in chosen
+        if case.id not in back and not (interrupted and case.control)
+    ]
+
+
 class _Watch:
     """The first process's view of its workers: pytest hooks, and what the cases are doing."""
 
-    def __init__(self, run: Run, live: Live) -> None:
+    def __init__(self, run: Run, live: Live, chosen: Sequence[_Chosen]) -> None:
         self._run = run
         self._live = live
+        self._chosen = {case.node: case for case in chosen}
         self._running: set[str] = set()
         self._problems: list[str] = []
         self.results: list[CaseResult] = []
@@ -167,10 +271,10 @@ class _Watch:
         pipe = os.open(self._run.status, os.O_RDWR)
         threading.Thread(target=self._listen, args=(pipe,), name="status", daemon=True).start()
         spoken = io.StringIO()
-        with redirect_stderr(spoken):
-            status = pytest.main(
-                [*choice.pytest_options(), f"-n{workers}", "--maxschedchunk=1"], [self]
-            )
+        options = [f"-n{workers}", "--maxschedchunk=1"]
+        # Not where the user is: that folder's name may be no UTF-8, and a worker tells it.
+        with redirect_stderr(spoken), chdir("/"):
+            status = pytest.main([*choice.pytest_options(), *options], [self])
         if status not in (0, 1, 2) and not self._problems:
             self._problems.append(f"pytest ended with status {status}: {_last_line(spoken)}")
         return self._problems
@@ -187,6 +291,8 @@ class _Watch:
     def pytest_configure_node(self, node: Any) -> None:
         """xdist starts a worker."""
         node.workerinput[RESULT] = give(self._run)
+        # Our command line, which a worker has no use for: it may hold what is no UTF-8.
+        node.workerinput["mainargv"] = ["bootgate"]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A worker has run a phase of a test."""
@@ -194,7 +300,10 @@ class _Watch:
         if result is not None:
             self._add(result)
         elif str(report.when) == "???":  # xdist: the worker died in the middle of it
-            self._problems.append(f"a worker died while it ran {report.nodeid}")
+            case = self._chosen[report.nodeid]
+            if case.id not in {result.id for result in self.results}:
+                bios = self._run.equipment.bios
+                self._add(case.without_result(bios, "rig_fault", "its worker died"))
 
     def _add(self, result: CaseResult) -> None:
         self.results.append(result)
@@ -222,31 +331,50 @@ class _Watch:
 
 
 class _Lister:
-    """Collects the ids of the cases that pytest would run."""
+    """Collects the cases that pytest would run."""
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
+        self.chosen: list[_Chosen] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """All is collected and what was not asked for is left out."""
-        self.ids = [case_id(item) for item in session.items]
+        self.chosen = [
+            _Chosen(
+                case_id(item),
+                item.nodeid,
+                argument(item, "requirement"),
+                argument(item, "control"),
+                controller_of(item),
+            )
+            for item in session.items
+        ]
 
 
 def listed(choice: Choice) -> list[str]:
     """The ids of the cases that are selected, the controls first. Raises UsageError if none."""
+    return [case.id for case in _collected(choice)]
+
+
+def _collected(choice: Choice) -> list[_Chosen]:
+    """The cases that are selected, the controls first. Raises UsageError if none."""
+    try:
+        choice.keyword.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"-k {printable(choice.keyword)} is no UTF-8") from None
     lister, spoken = _Lister(), io.StringIO()
     with redirect_stderr(spoken):
         status = pytest.main([*choice.pytest_options(), "--collect-only"], [lister])
     if status == pytest.ExitCode.USAGE_ERROR:
         raise UsageError(_last_line(spoken))
-    if not lister.ids and status in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+    if not lister.chosen and status in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise UsageError("nothing selected: no case matches; --list shows what there is")
     if status != 0:
         raise RigFault(f"the requirement tests cannot be collected: {_last_line(spoken)}")
-    repeated = {name for name in lister.ids if lister.ids.count(name) > 1}
+    ids = [case.id for case in lister.chosen]
+    repeated = {name for name in ids if ids.count(name) > 1}
     if repeated:
         raise RigFault(f"two cases have one id: {', '.join(sorted(repeated))}")
-    return lister.ids
+    return lister.chosen
 
 
 def _last_line(spoken: io.StringIO) -> str:

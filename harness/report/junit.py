@@ -8,9 +8,9 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from harness.outcome.verdict import CaseResult, Verdict
+from harness.outcome.verdict import CaseResult, Verdict, discounted, is_rig_fault
 from harness.report.folder import JUNIT, ReportFolder
-from harness.report.words import discounted, is_rig_fault, one_line, outcome_words
+from harness.report.words import in_order, one_line, outcome_words, verdicts_in_order
 
 _Result = Error | Failure | Skipped
 
@@ -24,7 +24,7 @@ def write_junit(
     is skipped, with its reason. A requirement without any case is a skipped testcase of its
     own, or nobody would miss it. Times are in seconds. Raises DiskFull or RigFault.
     """
-    verdicts, cases = discounted(verdicts, cases)
+    verdicts, cases = discounted(verdicts_in_order(verdicts), in_order(cases))
     requirements, controls = TestSuite("requirements"), TestSuite("controls")
     for case in cases:
         (controls if case.control else requirements).add_testcase(_testcase(case))

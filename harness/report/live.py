@@ -11,9 +11,9 @@ import rich.live
 from rich.console import Console, Group
 from rich.text import Text
 
-from harness.outcome.verdict import CaseResult
+from harness.outcome.verdict import CaseResult, is_rig_fault
 from harness.report.terminal import ReportConsole, on_terminal, say
-from harness.report.words import is_rig_fault, one_line, outcome_words
+from harness.report.words import one_line, outcome_words
 
 REFRESHES = 5
 """How often a second the live lines are drawn."""

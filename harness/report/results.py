@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.outcome.kinds import RigFailed
-from harness.outcome.verdict import CaseResult, Verdict
+from harness.outcome.verdict import CaseResult, Verdict, discounted
 from harness.report.folder import RESULTS, ReportFolder
-from harness.report.words import discounted
+from harness.report.words import in_order, verdicts_in_order
 
 SCHEMA = 1
 
@@ -30,7 +30,7 @@ def write_results(
     `cases` holds the controls too. `status` is the exit status of the run. Raises DiskFull or
     RigFault; there is no results.json then.
     """
-    verdicts, cases = discounted(verdicts, cases)
+    verdicts, cases = discounted(verdicts_in_order(verdicts), in_order(cases))
     told = [(case, _outcome(case)) for case in cases]
     results = {
         "schema": SCHEMA,

@@ -16,10 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.outcome.catalogue import REQUIREMENTS
-from harness.outcome.verdict import CaseResult, Verdict, failed_controls
+from harness.outcome.verdict import (
+    CaseResult,
+    Verdict,
+    discounted,
+    failed_controls,
+    is_rig_fault,
+)
 from harness.owner import printable
 from harness.report.terminal import on_terminal, say
-from harness.report.words import count, discounted, is_rig_fault, one_line, outcome_words
+from harness.report.words import count, in_order, one_line, outcome_words, verdicts_in_order
 
 # The worst first: so they are listed in a cell. Readable without colour, in any encoding.
 _STYLES = {
@@ -46,8 +52,9 @@ _NAMED = 3
 class Run:
     """What the summary says of the run besides its cases.
 
-    `firmware` and `bios` are as the user gave them, `bios` None when it was not given;
-    `report` is the report folder, `seconds` the wall time, `status` the exit status.
+    `firmware`, `bios`, `controllers` and `full` are as the user gave them, `bios` None when
+    it was not given; `report` is the report folder, `seconds` the wall time, `status` the
+    exit status.
     """
 
     firmware: str
@@ -56,13 +63,15 @@ class Run:
     seconds: float
     status: int
     interrupted: bool = False
+    controllers: Sequence[str] = ()
+    full: bool = False
 
 
 def print_summary(
     console: Console, run: Run, verdicts: Sequence[Verdict], cases: Sequence[CaseResult]
 ) -> None:
     """Print the summary; `cases` holds the controls too. Its last line is the verdict."""
-    verdicts, cases = discounted(verdicts, cases)
+    verdicts, cases = discounted(verdicts_in_order(verdicts), in_order(cases))
     failed = failed_controls(cases)
     for control in failed:
         say(
@@ -152,6 +161,11 @@ def _say_broken(console: Console, run: Run, verdict: Verdict, cases: Sequence[Ca
     command = ["ci/validate", "--firmware", run.firmware]
     if run.bios is not None:
         command += ["--bios", run.bios]
+    if run.controllers and first.controller:
+        # Some cases are run on one controller only, and that is chosen among these.
+        command += ["--controller", first.controller]
+    if run.full:
+        command += ["--full"]
     command += ["-k", first.id]
     say(console, f"    run it again: {printable(shlex.join(command), _ENDLESS)}", whole=True)
     _say_evidence(console, run, first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.outcome.catalogue import REQUIREMENTS
@@ -19,7 +19,7 @@ from harness.outcome.kinds import (
     RigFailed,
     Waiting,
 )
-from harness.outcome.verdict import CaseResult, Verdict, failed_controls
+from harness.outcome.verdict import CaseResult, Verdict
 from harness.owner import printable
 
 _CLASSES: dict[str, type[Outcome]] = {
@@ -67,12 +67,6 @@ def outcome_words(outcome: Mapping[str, Any] | None) -> str:
     return one_line(str(outcome_from_json(outcome)))
 
 
-def is_rig_fault(case: CaseResult) -> bool:
-    """Whether the rig is to blame for a case: it failed, or the outcome could not be proven."""
-    kind = case.outcome["kind"] if case.outcome is not None else ""
-    return case.judgement == "rig_fault" or kind in (RigFailed.kind, Inconclusive.kind)
-
-
 def in_order(cases: Iterable[CaseResult]) -> list[CaseResult]:
     """Controls first, then the cases as the catalogue orders their requirements, then by id."""
     return sorted(
@@ -83,30 +77,6 @@ def in_order(cases: Iterable[CaseResult]) -> list[CaseResult]:
 def verdicts_in_order(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """As the catalogue orders the requirements."""
     return sorted(verdicts, key=lambda v: _place(v.id))
-
-
-def discounted(
-    verdicts: Sequence[Verdict], cases: Sequence[CaseResult]
-) -> tuple[list[Verdict], list[CaseResult]]:
-    """Both in order, and with nothing judged if a control failed.
-
-    An instrument that is out of order has neither proven nor contradicted anything: what
-    looked kept or broken is not judged then.
-    """
-    ordered, sorted_cases = verdicts_in_order(verdicts), in_order(cases)
-    failed = failed_controls(sorted_cases)
-    if not failed:
-        return ordered, sorted_cases
-    why = f"the instrument is out of order: control {failed[0].control} failed"
-    return (
-        [Verdict(v.id, "not_judged", why) for v in ordered],
-        [
-            dataclasses.replace(c, judgement="not_judged", reason=why)
-            if not c.control and c.judgement in ("kept", "broken")
-            else c
-            for c in sorted_cases
-        ],
-    )
 
 
 def count(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.console import LINE_LIMIT, Console
+from harness.console import LINE_LIMIT, Console, _Log
 from harness.deadline import Deadline
 from harness.errors import ConsoleError, DeadlineExpired, RigFault
 
@@ -111,13 +111,32 @@ def test_check_wants_success(console: Console) -> None:
         console.check(r"printf 'no\033\nway\n'; (exit 3)", soon())
 
 
-def test_the_echo_is_never_taken_for_output(line: SerialLine, console: Console) -> None:
+def test_control_characters_are_escaped_in_the_log(console: Console, tmp_path: Path) -> None:
+    assert console.run(r"printf '\033[2J\007'", soon()).text == "\x1b[2J\x07"
+    console.close()
+    log = (tmp_path / "console.log").read_bytes()
+    assert rb"\x1b[2J\x07" in log
+    assert not [byte for byte in log if byte != 0x0A and (byte < 0x20 or byte == 0x7F)]
+    assert rb"\r" not in log, "the CR of a line's end was taken for one of the firmware's"
+
+
+def test_a_line_end_that_was_read_in_two_parts(tmp_path: Path) -> None:
+    log = _Log(tmp_path / "log")
+    for text in ("one\r", "\ntwo\rthree\r"):
+        log.write(text)
+    log.close()
+    log.close()
+    assert (tmp_path / "log").read_text() == "one\ntwo\\rthree\\r"
+
+
+def test_the_echo_is_never_taken_for_output(
+    line: SerialLine, console: Console, tmp_path: Path
+) -> None:
     # The terminal echoes all that is typed; a prompt stands before it.
-    log = Path(console._log.name)
     answer = console.run("sleep 0.05; echo typed | tr a-z A-Z", soon())
     assert answer.text == "TYPED\n"
-    console._log.flush()
-    assert "echo typed" in log.read_text(), "nothing was echoed: the test has no echo to confuse"
+    log = (tmp_path / "console.log").read_text()
+    assert "echo typed" in log, "nothing was echoed: the test has no echo to confuse"
     assert console.run("echo 'BOOTGATE- END-3 0'; (exit 5)", soon()).status == 5
 
 

@@ -40,9 +40,9 @@ harness.rig.write_boot_disk = mute
 
 
 def run_with(validate: Validate, folder: Path, plugin: str, *arguments: str) -> Finished:
-    """Run with a pytest plugin that breaks the instrument in every process."""
-    (folder / "broken_instrument.py").write_text(SHORT + plugin)
-    env = {"PYTHONPATH": str(folder), "PYTEST_PLUGINS": "broken_instrument"}
+    """Run with code that breaks the instrument at the start of every process (site)."""
+    (folder / "sitecustomize.py").write_text(SHORT + plugin)
+    env = {"PYTHONPATH": str(folder)}
     return validate("-k", "EMPTY-1/hid_and_storage-exfat-ehci", *arguments, env=env)
 
 
@@ -67,8 +67,8 @@ def test_bios_that_never_starts(validate: Validate, tmp_path: Path) -> None:
 def test_a_gadget_that_stands_still_is_not_the_firmwares_fault(
     validate: Validate, tmp_path: Path
 ) -> None:
-    (tmp_path / "broken_instrument.py").write_text(STANDS_STILL)
-    env = {"PYTHONPATH": str(tmp_path), "PYTEST_PLUGINS": "broken_instrument"}
+    (tmp_path / "sitecustomize.py").write_text(STANDS_STILL)
+    env = {"PYTHONPATH": str(tmp_path)}
     run = validate("-k", "EMPTY-1/hid_and_storage-exfat-ehci", env=env)
     assert run.status == 3, run.stdout
     (case,) = run.results["cases"]

@@ -20,6 +20,7 @@ from harness.observation import BiosLine, CpuSample, HostEvent, Recorder
 from harness.outcome.rules import MARK
 from harness.owner import find_tool
 from harness.qemu import PACKAGE, PROGRAM, Qemu
+from harness.rig import Rig
 from images.payload import write_boot_disk
 
 # --- registers: lines as QEMU prints them (target/i386/cpu-dump.c) ---------------------------
@@ -260,3 +261,23 @@ def test_a_host_at_rest_uses_no_processor_and_goes_on(tmp_path: Path) -> None:
         ), "it did not boot after its rest"
     finally:
         pc.close()
+
+
+class DeadPc:
+    """A PC that has nothing more to show."""
+
+    def collect(self, folder: Path) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_a_bios_log_holds_is_fit_for_a_terminal(tmp_path: Path) -> None:
+    rig = Rig(cast(Any, None), tmp_path, tmp_path)
+    rig.host._pc = cast(Any, DeadPc())
+    # SeaBIOS logs the strings of INQUIRY as the device gave them (src/hw/blockcmd.c).
+    rig.recorder.add(lambda at: BiosLine(at, "USB MSC vendor='\x1b[2J' product='\x9b'"))
+    rig.host.collect()
+    log = (tmp_path / "bios.log").read_text()
+    assert log.endswith("USB MSC vendor='\\x1b[2J' product='\\x9b'\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from harness.outcome.verdict import (
@@ -10,6 +12,7 @@ from harness.outcome.verdict import (
     Verdict,
     exit_status,
     failed_controls,
+    is_rig_fault,
     verdict,
 )
 
@@ -93,6 +96,28 @@ def test_a_requirement_without_any_case_counts_for_require_all() -> None:
     verdicts = [Verdict("EMPTY-1", "kept", ""), verdict("EMPTY-2", [])]
     assert exit_status(verdicts, [case("kept")], require_all=False) == 0
     assert exit_status(verdicts, [case("kept")], require_all=True) == 3
+
+
+@pytest.mark.parametrize("kind", ["inconclusive", "rig_fault"])
+@pytest.mark.parametrize(
+    ("judgement", "fault", "found", "status"),
+    [
+        ("kept", True, "not_judged", 3),
+        ("not_judged", True, "not_judged", 3),
+        ("rig_fault", True, "not_judged", 3),
+        # Proven beside an outcome that is not.
+        ("broken", False, "broken", 1),
+    ],
+)
+def test_an_outcome_that_was_not_proven_keeps_no_promise(
+    kind: str, judgement: Judgement, fault: bool, found: str, status: int
+) -> None:
+    unproven = dataclasses.replace(case(judgement), outcome={"kind": kind})
+    assert is_rig_fault(unproven) == fault
+    of_it = verdict("EMPTY-1", [unproven])
+    assert of_it.verdict == found
+    assert exit_status([of_it, Verdict("X", "kept", "")], [unproven], require_all=False) == status
+    assert failed_controls([dataclasses.replace(unproven, control="C")])
 
 
 def test_only_controls_fail_as_controls() -> None:
