@@ -11,6 +11,7 @@ from __future__ import annotations
 import lzma
 import re
 import shutil
+import signal
 import sys
 import zlib
 from contextlib import suppress
@@ -214,6 +215,8 @@ def _keep(kernel: Kernel, store: Path) -> None:
 
 
 if __name__ == "__main__":
+    # So that a download that is stopped leaves nothing in the cache.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         fetch()
     except BootgateError as problem:
