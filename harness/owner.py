@@ -34,8 +34,8 @@ _ORPHANS_END = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
 
 
 @contextlib.contextmanager
-def disk(what: str) -> Iterator[None]:
-    """Turn an OSError on our own files into a `RigFault` that names `what`.
+def disk(what: str, verb: str = "write") -> Iterator[None]:
+    """Turn an OSError on our own files into a `RigFault`: "cannot VERB WHAT: ...".
 
     Raises `DiskFull` when there is no room (ENOSPC, EDQUOT), else `RigFault`.
     """
@@ -48,7 +48,7 @@ def disk(what: str) -> Iterator[None]:
                 f"no room left on the disk for {what} ({place}): "
                 "free some, or name another folder with --report or BOOTGATE_CACHE"
             ) from error
-        raise RigFault(f"cannot write {what}: {error}") from error
+        raise RigFault(f"cannot {verb} {what}: {error}") from error
 
 
 def cache_root() -> Path:

@@ -3,7 +3,7 @@
 Looked for in this order: the newest installed one (/boot and /lib/modules), then one that
 `python -m images.kernel` unpacked into the cache from the distribution's kernel package,
 without root and without installing it (installing a kernel changes how a machine boots).
-A kernel counts when every module in `MODULES` is there or built in.
+A kernel counts when every module in `MODULES` is there or built in, and so is all it needs.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from __future__ import annotations
 import lzma
 import re
 import shutil
+import signal
 import sys
-import tempfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from harness.errors import BootgateError, ToolError
-from harness.owner import cache_root, disk, locked, run_tool
+from harness.owner import disk, run_tool
+from images.cache import digest, found, made
+from images.modules import LISTS, Modules, lines
 
 BASE = (
     "configfs",
@@ -38,11 +41,12 @@ BASE = (
     "nls_iso8859_1",
     "exfat",
     "ext4",
-    "crc32c_generic",
     "loop",
     "usbcore",
 )
-"""What every gadget VM has."""
+"""What every gadget VM has, by names that firmware and kernel ask for: the file systems, the
+functions (configfs loads usbfunc:NAME) and the character sets (nls_NAME). What these need in
+turn the kernel's lists say; ext4, for one, has wanted a crc32c under several names."""
 
 UDC = {"dummy_hcd": ("dummy_hcd",), "usbip-vudc": ("usbip_vudc", "vhci_hcd")}
 """USB device controllers, of which each snapshot has one, and the host side of each."""
@@ -61,45 +65,13 @@ class Kernel:
     def load_order(self, names: tuple[str, ...]) -> tuple[Path, ...]:
         """The module files to insert for `names`, dependencies first; built-in ones left out.
 
-        Raises ToolError when one is neither a module nor built in.
+        Raises ToolError when one is neither a module nor built in, or a file is gone.
         """
-        needs = self._dependencies()
-        files = {_name(path): path for path in needs}
-        built_in = {_name(line) for line in _lines(self.modules / "modules.builtin")}
-        order: dict[str, None] = {}
+        return self._lists.load_order(names)
 
-        def add(path: str) -> None:
-            if path not in order:
-                for other in reversed(needs[path]):
-                    add(other)
-                order[path] = None
-
-        for name in names:
-            if name in files:
-                add(files[name])
-            elif name not in built_in:
-                raise ToolError(f"kernel {self.version} has no module {name}")
-        return tuple(self.modules / path for path in order)
-
-    def _dependencies(self) -> dict[str, list[str]]:
-        """modules.dep (modules.dep(5)): "path: path path", relative to the folder."""
-        lines = [line for line in _lines(self.modules / "modules.dep") if line.strip()]
-        needs = {path: needed.split() for path, _, needed in (x.partition(":") for x in lines)}
-        known = all(other in needs for needed in needs.values() for other in needed)
-        if not known or not all(":" in line for line in lines):
-            raise ToolError(f"kernel {self.version}: its modules.dep is damaged: reinstall it")
-        return needs
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ToolError(f"cannot read the kernel's {path}: {error}") from error
-
-
-def _name(path: str) -> str:
-    return Path(path).name.split(".ko")[0].replace("-", "_")
+    @cached_property
+    def _lists(self) -> Modules:
+        return Modules(self.modules, self.version)
 
 
 def unpacked_module(path: Path) -> bytes:
@@ -158,12 +130,13 @@ def _readable(path: Path) -> bool:
         return False
 
 
-def _store() -> Path:
-    return cache_root() / "kernel"
+def _key() -> str:
+    return digest(("a kernel that was fetched", *MODULES, *LISTS))
 
 
 def _fetched() -> list[Kernel]:
-    return _in_tree(_store())
+    store = found("kernel", _key())
+    return _in_tree(store) if store is not None else []
 
 
 def fetch() -> Kernel:
@@ -173,17 +146,20 @@ def fetch() -> Kernel:
     """
     with suppress(ToolError):
         return find_kernel()
-    with locked(cache_root() / "locks" / "kernel"), disk("the kernel"):
-        with suppress(ToolError):  # another run was faster
-            return find_kernel()
+
+    def make(store: Path) -> None:
         print("bootgate: fetching a kernel for the gadget VM", file=sys.stderr, flush=True)
-        _store().mkdir(mode=0o700, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="draft-", dir=cache_root()) as draft:
-            _unpack_packages(Path(draft))
-            found = _in_tree(Path(draft) / "tree")
-            if not found:
+        packages = store / "packages"
+        with disk("the kernel"):
+            packages.mkdir()
+            _unpack_packages(packages)
+            kernels = _in_tree(packages / "tree")
+            if not kernels:
                 raise ToolError("the distribution's kernel package holds no kernel with modules")
-            _keep(found[0])
+            _keep(kernels[0], store)
+            shutil.rmtree(packages)
+
+    made("kernel", _key(), make)
     return find_kernel()
 
 
@@ -220,26 +196,27 @@ def _unpack_packages(draft: Path) -> None:
         run_tool(["depmod", "-b", str(base), modules.name], package="kmod")
 
 
-def _keep(kernel: Kernel) -> None:
-    """Move the image and the modules that are needed into the store (a fiftieth of all)."""
-    target = _store() / "lib" / "modules" / kernel.version
-    for file in kernel.load_order(MODULES):
+def _keep(kernel: Kernel, store: Path) -> None:
+    """Copy the image and the modules that are needed into `store` (a fiftieth of all)."""
+    target = store / "lib" / "modules" / kernel.version
+    files = kernel.load_order(MODULES)
+    for file in files:
         place = target / file.relative_to(kernel.modules)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
-    kept = {str(file.relative_to(kernel.modules)) for file in kernel.load_order(MODULES)}
-    lines = _lines(kernel.modules / "modules.dep")
-    shutil.copyfile(kernel.modules / "modules.builtin", target / "modules.builtin")
-    (_store() / "boot").mkdir(exist_ok=True)
-    shutil.copyfile(kernel.image, _store() / "boot" / f"vmlinuz-{kernel.version}")
-    # Last, and at once: a kernel without modules.dep does not count.
-    (target / "draft").write_text(
-        "".join(line + "\n" for line in lines if line.split(":")[0] in kept), encoding="utf-8"
-    )
-    (target / "draft").rename(target / "modules.dep")
+    kept = {str(file.relative_to(kernel.modules)) for file in files}
+    for name in LISTS:
+        if (kernel.modules / name).exists():
+            shutil.copyfile(kernel.modules / name, target / name)
+    depended = [x for x in lines(target / "modules.dep") if x.split(":")[0] in kept]
+    (target / "modules.dep").write_text("\n".join(depended) + "\n", encoding="utf-8")
+    (store / "boot").mkdir()
+    shutil.copyfile(kernel.image, store / "boot" / f"vmlinuz-{kernel.version}")
 
 
 if __name__ == "__main__":
+    # So that a download that is stopped leaves nothing in the cache.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         fetch()
     except BootgateError as problem:

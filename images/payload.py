@@ -18,13 +18,15 @@ MARK = "bootgate: booted from "
 
 
 def assembled(name: str) -> bytes:
-    """The machine code of `images/payloads/NAME.asm`. Raises ToolError, DiskFull."""
+    """The machine code of `images/payloads/NAME.asm`. Raises ToolError, DiskFull, RigFault."""
     source = SOURCES / f"{name}.asm"
 
     def make(entry: Path) -> None:
         run_tool(["nasm", "-f", "bin", "-o", str(entry / "bin"), str(source)], package="nasm")
 
-    return (made("payload", digest([name, source]), make) / "bin").read_bytes()
+    entry = made("payload", digest([name, source]), make)
+    with disk("a boot payload", "read"):
+        return (entry / "bin").read_bytes()
 
 
 def marker_sector(label: str) -> bytes:

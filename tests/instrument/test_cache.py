@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.errors import DiskFull, RigFault
 from images import cache
-from images.cache import DRAFT_SECONDS, digest, made
+from images.cache import DRAFT_SECONDS, RECORD, SMALL, digest, made
 
 CHECKOUT = Path(cache.__file__).parents[1]
 
@@ -79,7 +81,7 @@ def test_an_entry_is_made_once(root: Path) -> None:
         fill(draft)
 
     entry = made("kind", "key", make)
-    assert entry == root / "kind" / "key"
+    assert entry.parent == root / "kind"
     assert (entry / "file").read_text() == "whole"
     assert made("kind", "key", make) == entry
     assert len(calls) == 1
@@ -102,7 +104,10 @@ def test_a_maker_that_fails_leaves_nothing(root: Path, error: BaseException) -> 
     assert (made("kind", "key", fill) / "file").read_text() == "whole"
 
 
-def test_of_two_processes_one_makes_and_the_other_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["nothing", "a damaged entry"])
+def test_of_two_processes_one_makes_and_the_other_waits(tmp_path: Path, before: str) -> None:
+    if before == "a damaged entry":
+        (made("kind", "key", fill) / "file").unlink()
     script = f"""
 def make(draft):
     with open({str(tmp_path / "made")!r}, "a") as log: log.write("made\\n")
@@ -149,6 +154,93 @@ def test_different_entries_do_not_wait_for_each_other() -> None:
     assert failures == []
 
 
+# --- healing --------------------------------------------------------------------------------
+
+LARGE = bytes(range(1, 256)) * (2 * SMALL // 255)
+
+
+def fill_both(draft: Path) -> None:
+    fill(draft)
+    (draft / "sub").mkdir()
+    (draft / "sub" / "large").write_bytes(LARGE)
+
+
+def empty_and_enlarge(path: Path) -> None:
+    """What QEMU does to a memory file that somebody emptied."""
+    os.truncate(path, 0)
+    os.truncate(path, len(LARGE))
+
+
+def become_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a small file is gone": lambda entry: (entry / "file").unlink(),
+    "a small file is shorter": lambda entry: os.truncate(entry / "file", 3),
+    "a small file is another": lambda entry: (entry / "file").write_text("hole!"),
+    "a file became a folder": lambda entry: become_a_folder(entry / "file"),
+    "a large file is gone": lambda entry: (entry / "sub" / "large").unlink(),
+    "a large file is shorter": lambda entry: os.truncate(entry / "sub" / "large", SMALL + 1),
+    "a large file is all zeros": lambda entry: empty_and_enlarge(entry / "sub" / "large"),
+    "a folder is gone": lambda entry: shutil.rmtree(entry / "sub"),
+    "the record is gone": lambda entry: (entry / RECORD).unlink(),
+    "the record is shorter": lambda entry: os.truncate(entry / RECORD, 9),
+    "the record is no record": lambda entry: (entry / RECORD).write_text("[1]"),
+    "all is gone": lambda entry: shutil.rmtree(entry),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_made_again(root: Path, damage: str) -> None:
+    entry = made("kind", "key", fill_both)
+    assert made("kind", "key", fill_both) == entry
+    DAMAGES[damage](entry)
+    again = made("kind", "key", fill_both)
+    assert (again / "file").read_text() == "whole"
+    assert (again / "sub" / "large").read_bytes() == LARGE
+    assert again != entry, "who knows the old name would mix old files and new ones"
+    assert list((root / "kind").iterdir()) == [again]
+    assert made("kind", "key", fill_both) == again
+
+
+def test_who_has_a_damaged_entry_open_keeps_it() -> None:
+    entry = made("kind", "key", fill_both)
+    with open(entry / "sub" / "large", "rb") as file:
+        (entry / "file").unlink()
+        assert made("kind", "key", fill_both) != entry
+        assert file.read() == LARGE
+
+
+def test_an_entry_that_cannot_be_read_is_kept() -> None:
+    entry = made("kind", "key", fill)
+    (entry / "file").unlink()
+    (entry / "file").symlink_to("file")  # ELOOP; as nothing is forbidden to root
+    with pytest.raises(RigFault, match=r"cannot read the cache \(kind\)"):
+        made("kind", "key", fill)
+    assert entry.is_dir()
+
+
+def test_a_cache_folder_that_is_none_is_a_rig_fault(root: Path) -> None:
+    root.mkdir()
+    (root / "kind").write_text("")
+    with pytest.raises(RigFault, match=r"cannot write the cache \(kind\)"):
+        made("kind", "key", fill)
+
+
+def test_looking_at_a_large_entry_costs_next_to_nothing() -> None:
+    def make(draft: Path) -> None:
+        for name in ("memory", "image"):
+            (draft / name).touch()
+            os.truncate(draft / name, 1 << 30)
+
+    made("kind", "key", make)
+    began = time.process_time()
+    made("kind", "key", make)
+    assert time.process_time() - began < 0.05
+
+
 # --- sweeping -------------------------------------------------------------------------------
 
 
@@ -183,7 +275,7 @@ def test_an_entry_that_is_being_made_is_never_pruned(
         assert (draft / "file").read_text() == "whole"
 
     entry = made("kind", "a", make)
-    assert [p.name for p in (root / "kind").iterdir()] == ["a"]
+    assert list((root / "kind").iterdir()) == [entry]
     assert (entry / "file").exists()
 
 

@@ -189,6 +189,16 @@ def test_an_unknown_data_partition_is_refused(tmp_path: Path, kvmapp: Path) -> N
         write(tmp_path / "emmc", kvmapp, "ntfs")
 
 
+def test_an_image_that_was_cut_off_in_the_cache_is_made_again(
+    tmp_path: Path, kvmapp: Path, cache: Path
+) -> None:
+    write(tmp_path / "emmc", kvmapp)
+    (base,) = (cache / "emmc").glob("*/image")
+    os.truncate(base, 20 * MIB)
+    assert len(partitions(write(tmp_path / "again", kvmapp))) == 3
+    assert (tmp_path / "again").stat().st_size == EMMC_SIZE
+
+
 # --- payloads -------------------------------------------------------------------------------
 
 
@@ -219,6 +229,21 @@ def test_labels_that_do_not_fit() -> None:
         marker_sector("x" * (longest + 1))
     with pytest.raises(ValueError, match="ascii"):
         marker_sector("m\u00e9dium")
+
+
+def test_a_payload_that_was_damaged_in_the_cache_is_made_again(cache: Path) -> None:
+    whole = assembled("marker")
+    (file,) = (cache / "payload").glob("*/bin")
+    os.truncate(file, 100)
+    assert assembled("marker") == whole
+
+
+def test_a_payload_that_vanishes_is_a_rig_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payload, "made", lambda kind, key, make: tmp_path)
+    with pytest.raises(RigFault, match=r"cannot read a boot payload: .*bin"):
+        assembled("marker")
 
 
 def test_a_boot_disk_is_a_sector_and_zeros(tmp_path: Path) -> None:
@@ -298,6 +323,14 @@ def test_the_initramfs_has_all_that_its_scripts_name(
             assert os.access(root / "lib/bootgate" / script.name, os.X_OK), script.name
 
 
+def test_an_initramfs_that_is_gone_is_made_again(kernel: Kernel, scripts: Path) -> None:
+    image = gadget_image(kernel)
+    image.initramfs.unlink()
+    again = gadget_image(kernel)
+    assert again.key == image.key
+    assert again.initramfs.is_file()
+
+
 def test_the_initramfs_has_its_modules_in_load_order(
     tmp_path: Path, kernel: Kernel, scripts: Path
 ) -> None:
@@ -326,7 +359,7 @@ def test_the_initramfs_is_made_anew_when_anything_in_it_changes(
     kernel.image.write_bytes(b"another kernel")
     keys.append(gadget_image(kernel).key)
     assert len(set(keys)) == 4
-    assert {p.name for p in (cache / "gadget-image").iterdir()} == set(keys)
+    assert {p.name.split(".")[0] for p in (cache / "gadget-image").iterdir()} == set(keys)
 
 
 def test_a_program_that_is_no_program_stops_it(

@@ -13,7 +13,8 @@ import pytest
 from harness.errors import ToolError
 from harness.owner import find_tool
 from images import kernel
-from images.kernel import MODULES, Kernel, find_kernel, unpacked_module
+from images.cache import made
+from images.kernel import MODULES, Kernel, fetch, find_kernel, unpacked_module
 
 ELF = b"\x7fELF\x02\x01\x01" + bytes(50)
 
@@ -39,6 +40,9 @@ def add_kernel(
     folder.mkdir(parents=True)
     lines = "".join(f"{path}: {' '.join(others)}".rstrip() + "\n" for path, others in needs.items())
     (folder / "modules.dep").write_text(lines)
+    for path in needs:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(path)
     (folder / "modules.builtin").write_text("".join(f"{path}\n" for path in built_in))
     if image is not None:
         place = folder / "vmlinuz"
@@ -47,6 +51,12 @@ def add_kernel(
             place.parent.mkdir(exist_ok=True)
         place.write_bytes(b"kernel " + version.encode())
     return folder
+
+
+def as_if_installed(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """As if the machine's file system tree were that at `root`."""
+    real = kernel._in_tree
+    monkeypatch.setattr(kernel, "_in_tree", lambda r: real(root if r == Path("/") else r))
 
 
 ALL = {f"kernel/{name.replace('_', '-')}.ko.xz": () for name in MODULES}
@@ -101,9 +111,12 @@ def test_the_newest_that_has_everything_is_taken(
     add_kernel(root, "6.12", some)
     add_kernel(root, "6.9", ALL)
     add_kernel(root, "6.1", ALL)
-    add_kernel(cache / "kernel", "6.20", ALL)
-    real = kernel._in_tree
-    monkeypatch.setattr(kernel, "_in_tree", lambda r: real(root if r == Path("/") else r))
+
+    def make(store: Path) -> None:
+        add_kernel(store, "6.20", ALL)
+
+    made("kernel", kernel._key(), make)
+    as_if_installed(monkeypatch, root)
     assert find_kernel().version == "6.9"
     for version in ("6.9", "6.1"):
         (root / "boot" / f"vmlinuz-{version}").unlink()
@@ -156,7 +169,53 @@ def test_a_missing_module_is_named(tmp_path: Path) -> None:
         found.load_order(("a", "b", "dummy_hcd"))
 
 
-@pytest.mark.parametrize("name", ["modules.dep", "modules.builtin"])
+def test_a_module_whose_file_is_gone_is_missing(tmp_path: Path) -> None:
+    folder = add_kernel(tmp_path, "6.1.0", {"kernel/a.ko": ("kernel/b.ko",), "kernel/b.ko": ()})
+    (folder / "kernel" / "b.ko").unlink()
+    (found,) = kernel._in_tree(tmp_path)
+    with pytest.raises(ToolError, match=r"6\.1\.0 has lost its module kernel/b\.ko"):
+        found.load_order(("a",))
+
+
+# ext4's checksums: a crc32c of its own choice until Linux 6.14, then a library; the module that
+# offers one to others has had two names, and there are some for one kind of processor.
+CRC32C = {
+    "crc32c_generic": ("crc32c_generic", "pre: crypto-crc32c", ["crc32c-generic.ko", "ext4.ko"]),
+    "crc32c_cryptoapi": ("crc32c_cryptoapi", "pre: crc32c", ["crc32c-cryptoapi.ko", "ext4.ko"]),
+    "and one behind": ("crc32c_generic", "pre: crc32c post: b", ["crc32c-generic.ko", "ext4.ko"]),
+    "only behind": ("crc32c_generic", "post: crc32c", ["ext4.ko"]),
+    "built in": (None, "pre: crypto-crc32c", ["ext4.ko"]),
+    "a library": ("crc32c_cryptoapi", None, ["ext4.ko"]),
+}
+
+
+@pytest.mark.parametrize("case", CRC32C)
+def test_what_a_module_asks_for_is_found_by_what_it_can_do(tmp_path: Path, case: str) -> None:
+    module, asked, expected = CRC32C[case]
+    # The one for Intel's processors would be the first.
+    names = ["a/crc32c-intel.ko", "b.ko", "ext4.ko"]
+    names += [f"crypto/{module.replace('_', '-')}.ko"] if module else []
+    folder = add_kernel(tmp_path, "6.1.0", {f"kernel/{name}": () for name in names})
+    offers = [
+        f"alias {n} {m}\n" for m in ("crc32c_intel", module) for n in ("crypto-crc32c", "crc32c")
+    ]
+    offers += ["alias cpu:type:x86,ven*fam*mod*:feature:*0094* crc32c_intel\n"]
+    offers += ["alias pci:v00001AF4d*sv*sd*bc*sc*i* b\n", "# Aliases\n"]
+    (folder / "modules.alias").write_text("".join(offers))
+    if asked is not None:
+        (folder / "modules.softdep").write_text(f"# Soft\nsoftdep cifs nls\nsoftdep ext4 {asked}\n")
+    (found,) = kernel._in_tree(tmp_path)
+    assert [p.name for p in found.load_order(("ext4",))] == expected
+
+
+def test_modules_that_ask_for_each_other(tmp_path: Path) -> None:
+    folder = add_kernel(tmp_path, "6.1.0", {"kernel/a.ko": (), "kernel/b.ko": ()})
+    (folder / "modules.softdep").write_text("softdep a pre: b\nsoftdep b pre: a\n")
+    (found,) = kernel._in_tree(tmp_path)
+    assert [p.name for p in found.load_order(("a",))] == ["b.ko", "a.ko"]
+
+
+@pytest.mark.parametrize("name", ["modules.dep", "modules.builtin", "modules.alias"])
 def test_module_lists_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     folder = add_kernel(tmp_path, "6.1.0", {"kernel/a.ko": ()})
     (found,) = kernel._in_tree(tmp_path)
@@ -199,21 +258,49 @@ def test_a_module_that_is_gone_is_a_tool_error(tmp_path: Path) -> None:
         unpacked_module(tmp_path / "gone.ko")
 
 
-def test_what_was_fetched_keeps_only_what_is_needed(tmp_path: Path, cache: Path) -> None:
-    needs: dict[str, Sequence[str]] = {**ALL, "kernel/deep.ko.xz": (), "kernel/other.ko.xz": ()}
-    needs[f"kernel/{MODULES[-1].replace('_', '-')}.ko.xz"] = ("kernel/deep.ko.xz",)
-    folder = add_kernel(tmp_path / "tree", "6.1.0", needs, usr=True)
-    for path in needs:
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(path)
-    (source,) = kernel._in_tree(tmp_path / "tree")
-    cache.mkdir()
-    kernel._store().mkdir()
-    kernel._keep(source)
-    (kept,) = kernel._fetched()
-    order = kept.load_order(MODULES)
-    assert [p.name for p in order] == [p.name for p in source.load_order(MODULES)]
-    assert all(str(p).endswith(p.read_text()) for p in order)
+# --- fetching one ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The distribution's packages, made up, and nothing installed: where they were unpacked."""
+    unpacked: list[Path] = []
+
+    def unpack(draft: Path) -> None:
+        unpacked.append(draft)
+        needs: dict[str, Sequence[str]] = {**ALL, "kernel/deep.ko": (), "kernel/other.ko": ()}
+        needs[list(ALL)[-1]] = ("kernel/deep.ko",)
+        folder = add_kernel(draft / "tree", "6.1.0", needs, usr=True)
+        (folder / "modules.softdep").write_text(f"softdep {MODULES[0]} pre: soft\n")
+        (folder / "modules.alias").write_text("alias soft other\n")
+
+    monkeypatch.setattr(kernel, "_unpack_packages", unpack)
+    as_if_installed(monkeypatch, tmp_path / "empty")
+    return unpacked
+
+
+def test_what_was_fetched_keeps_only_what_is_needed(packages: list[Path], cache: Path) -> None:
+    kept = fetch()
     assert kept.image.read_bytes() == b"kernel 6.1.0"
-    assert not list(cache.rglob("other.ko.xz"))
-    assert "other" not in (kept.modules / "modules.dep").read_text()
+    order = kept.load_order(MODULES)
+    assert order[0].name == "other.ko", "wanted by the first, under the name of what it does"
+    assert order[-2].name == "deep.ko"
+    assert all(str(p).endswith(p.read_text()) for p in order)
+    assert set(cache.rglob("*.ko*")) == set(order)
+    assert not packages[0].exists()
+    assert fetch().image == kept.image
+    assert len(packages) == 1
+
+
+@pytest.mark.parametrize("damaged", ["kernel/dummy-hcd.ko.xz", "modules.dep", "modules.alias"])
+def test_a_fetched_kernel_that_is_damaged_is_fetched_again(
+    packages: list[Path], damaged: str
+) -> None:
+    before = fetch()
+    (before.modules / damaged).unlink()
+    with pytest.raises(ToolError, match="ci/bootstrap"):
+        find_kernel()
+    after = fetch()
+    assert len(packages) == 2
+    assert (after.modules / damaged).is_file()
+    assert find_kernel().modules == after.modules
