@@ -863,6 +863,7 @@ BACKING: dict[str, list[dict[str, str]]] = {
         {DISK0: "/data/boot disk.img", DISK1: PARTITION},
         {},
     ],
+    "faults/partition_when_missing": [{DISK0: ""}, {DISK0: ""}, {DISK0: PARTITION}, {}],
     "faults/partition_when_absent": [
         {DISK0: ""},
         {DISK0: ""},

@@ -20,6 +20,8 @@ from conftest import COMMAND
 
 from harness.validation import Choice, listed
 
+pytestmark = pytest.mark.rig
+
 # The command, with nothing to boot: the equipment is empty, the requirement tests our own.
 PROGRAM = """
 import sys
