@@ -12,11 +12,6 @@ from conftest import Finished, Validate
 from harness.owner import cache_root
 
 
-def runs() -> set[str]:
-    folder = cache_root() / "runs"
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-
-
 def assert_one_line(run: Finished, status: int, *words: str) -> None:
     assert run.status == status, run.stderr
     lines = run.stderr.strip().splitlines()
@@ -42,10 +37,12 @@ def assert_one_line(run: Finished, status: int, *words: str) -> None:
         (["--no-such-option"], ["--no-such-option"]),
     ],
 )
-def test_wrong_usage(validate: Validate, arguments: list[str], words: list[str]) -> None:
-    before = runs()
-    assert_one_line(validate(*arguments), 2, *words)
-    assert runs() <= before
+def test_wrong_usage(
+    validate: Validate, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    cache = tmp_path / "cache"  # of its own: others may be running with the usual one
+    assert_one_line(validate(*arguments, env={"BOOTGATE_CACHE": str(cache)}), 2, *words)
+    assert not list(cache.glob("runs/*"))
 
 
 def test_a_report_folder_that_cannot_be_written(validate: Validate, tmp_path: Path) -> None:
