@@ -7,8 +7,8 @@ from conftest import FaultTable, Validate
 
 from harness.firmware import breaks, faults
 
-# One controller and one kind of data partition are enough to tell requirements apart.
-CASES = "exfat or gate or MEDIA-1 or TOGGLE-3 or SAFE-1"
+# One controller, shape and kind of data partition are enough to tell requirements apart.
+CASES = "hid_and_storage-exfat or gate or MEDIA-1 or TOGGLE-3 or SAFE-1 and not image_chosen"
 
 
 @pytest.mark.rig
