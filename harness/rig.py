@@ -46,7 +46,7 @@ PLUG_SECONDS = 30.0
 QUIET_SECONDS = 0.1
 """With nothing else to see for so long, the processor is looked at."""
 
-REST_SECONDS = 0.3
+REST_SECONDS = 0.6
 """How long a BIOS that waits may go without the processor, if nothing crosses the cable."""
 
 SAYING_SECONDS = 0.2

@@ -13,22 +13,22 @@ from harness.gadget.vm import Lun
 from harness.plugin import requirement
 from harness.rig import Rig
 
+# The factory shape's virtual USB controller has room for any number of LUNs.
 GATES = [
-    pytest.param(Gate.EMPTY, id="nothing_chosen"),
-    pytest.param(Gate.LINE_FEED, id="gate_of_one_line_feed"),
-    pytest.param(Gate.ABSENT, id="no_gate_file"),
-    pytest.param(Gate.path("/data/boot.img"), id="image_chosen"),
-    pytest.param(Gate.path("/data/gone.img"), id="chosen_image_missing"),
+    pytest.param(Gate.EMPTY, Shape.FACTORY, id="nothing_chosen"),
+    pytest.param(Gate.LINE_FEED, Shape.HID_AND_STORAGE, id="gate_of_one_line_feed"),
+    pytest.param(Gate.ABSENT, Shape.HID_AND_STORAGE, id="no_gate_file"),
+    pytest.param(Gate.path("/data/boot.img"), Shape.FACTORY, id="image_chosen"),
+    pytest.param(Gate.path("/data/gone.img"), Shape.HID_AND_STORAGE, id="chosen_image_missing"),
 ]
 
 
 @requirement("SAFE-1")
-@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize(("gate", "shape"), GATES)
 def test_no_lun_is_backed_by_a_block_device(
-    rig: Rig, boot_image: Callable[[str], Path], gate: Gate, fast_controller: str
+    rig: Rig, boot_image: Callable[[str], Path], gate: Gate, shape: Shape, fast_controller: str
 ) -> None:
-    # The factory shape: its virtual USB controller has room for any number of LUNs.
-    rig.gadget.start(gate=gate, shape=Shape.FACTORY, media=[boot_image("boot.img")])
+    rig.gadget.start(gate=gate, shape=shape, media=[boot_image("boot.img")])
     before = rig.gadget.luns
     rig.host.boot(fast_controller, must_ask_drive=False)
     after = rig.gadget.luns
