@@ -313,6 +313,7 @@ class Host:
             rig._scratch,
             cable=relay is not None,
         )
+        rig.gadget.hurry(True)
         if relay is not None and self._pc.cable is not None:
             relay.attach(self._pc.cable, rig.recorder, rig._evidence / "usb.pcap")
             rig.record.evidence.append("usb.pcap")
@@ -325,6 +326,7 @@ class Host:
         try:
             return self._watch(self._pc, relay)
         finally:
+            rig.gadget.hurry(False)  # what follows is for the device's shell
             rig.record.boot_seconds = round(time.monotonic() - started, 3)
 
     def _watch(self, pc: Pc, relay: Relay | None) -> Outcome:

@@ -96,7 +96,7 @@ class GadgetVm:
         """Called, from another thread, when the gadget has left the cable."""
         self._plugs = threading.Condition()
         self._descriptors: bytes | None = None
-        self._hurried = True
+        self._hurried = False
         self._stack = contextlib.ExitStack()
         try:
             self._restore(snapshot, emmc, scratch)
