@@ -83,14 +83,6 @@ _UNUSED = ("terminal", "cacheprovider", "tmpdir")
 """pytest's own plugins that a run does without."""
 
 
-class _Stopped(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or SIGHUP."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.signal = number
-
-
 @contextmanager
 def _stoppable() -> Iterator[list[int]]:
     """Within, a signal ends all processes of the run at once, then unwinds this one.
@@ -107,7 +99,7 @@ def _stoppable() -> Iterator[list[int]]:
         for child in psutil.Process().children():
             child.kill()
         if first:
-            raise _Stopped(number)
+            raise KeyboardInterrupt
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]

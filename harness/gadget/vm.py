@@ -19,7 +19,6 @@ from harness.errors import (
     DeadlineExpired,
     EndpointCollision,
     FirmwareFault,
-    QemuError,
     RigFault,
 )
 from harness.gadget.descriptors import collisions
@@ -38,6 +37,9 @@ SETTLE_SECONDS = 4.0
 
 LIFE_SECONDS = 5.0
 """How long a shell that is asked whether it lives may take."""
+
+END_SECONDS = 2.0
+"""How long a QEMU whose guest switched itself off may take to end; it takes milliseconds."""
 
 SHELL_SECONDS = 30.0
 """How long the rig's own commands may take in the VM; they take a fraction of one."""
@@ -81,6 +83,23 @@ class ScriptRun:
         return f"its init script ended with status {self.status}{last}"
 
 
+_MARK = "echo change >/sys/devices/virtual/mem/null/uevent"
+"""An event that means nothing to anybody but images/gadget_vm/plug, which says "bound" to it."""
+
+
+@dataclass(frozen=True)
+class _Plugged:
+    """A device on the cable: which binding it came of, and its descriptors."""
+
+    bound: str
+    descriptors: bytes
+
+    @classmethod
+    def read(cls, words: list[str]) -> _Plugged | None:
+        """None if it left before its descriptors could be read."""
+        return cls(words[0], bytes.fromhex(words[1])) if len(words) == 2 else None
+
+
 class GadgetVm:
     """One life of the device: from power-on to the end of a case. `close` it."""
 
@@ -95,7 +114,8 @@ class GadgetVm:
         self.on_left: Callable[[], None] = lambda: None
         """Called, from another thread, when the gadget has left the cable."""
         self._plugs = threading.Condition()
-        self._descriptors: bytes | None = None
+        self._plugged: _Plugged | None = None
+        self._bound: str | None = None
         self._hurried = False
         self._stack = contextlib.ExitStack()
         try:
@@ -139,17 +159,21 @@ class GadgetVm:
             self._died = "restarted" if reason == "guest-reset" else "switched itself off"
 
     def _read_plug(self, channel: socket.socket) -> None:
-        """The VM says "plugged DESCRIPTORS" and "left", a line each (images/gadget_vm/wire).
+        """The VM says "plugged N DESCRIPTORS", "left" and "bound N", a line each.
 
-        Ends, and closes the channel, when QEMU does.
+        N is that of the gadget's last binding (images/gadget_vm/plug and wire). Ends, and
+        closes the channel, when QEMU does.
         """
         with contextlib.suppress(OSError), channel, channel.makefile(encoding="ascii") as lines:
             for line in lines:
-                word, _, digits = line.strip().partition(" ")
+                word, *rest = line.split()
                 if word == "left":
                     self.on_left()
                 with self._plugs:
-                    self._descriptors = bytes.fromhex(digits) if word == "plugged" else None
+                    if word == "bound":
+                        self._bound = rest[0]
+                    else:
+                        self._plugged = _Plugged.read(rest) if word == "plugged" else None
                     self._plugs.notify_all()
 
     # --- what a case does with it ---------------------------------------------------------
@@ -197,30 +221,35 @@ class GadgetVm:
         """
         with self._plugs:
             self._plugs.wait_for(
-                lambda: self._descriptors is not None or self._died is not None, SETTLE_SECONDS
+                lambda: self._plugged is not None or self._died is not None, SETTLE_SECONDS
             )
         self._check_alive()
         return self.configfs()
 
     def wait_enumerated(self) -> None:
-        """Wait until the bound gadget is on the cable.
+        """Wait until the bound gadget is on the cable, as it was bound last.
+
+        Between two bindings what was plugged in is still on its way out. So the VM is asked
+        which binding was the last; an event of the rig's own puts that question behind all
+        that is still to be dealt with.
 
         Raises EndpointCollision when the virtual controller gave two interfaces one endpoint
         address, RigFault when the gadget does not come up, FirmwareFault when the device died.
         """
+        self._bound = None
+        self._check(_MARK, "the gadget VM to take an event")
         with self._plugs:
-            there = self._plugs.wait_for(
-                lambda: self._descriptors is not None or self._died is not None, PLUG_SECONDS
-            )
+            self._plugs.wait_for(lambda: self._died is not None or self._is_there(), PLUG_SECONDS)
+            plugged = self._plugged if self._is_there() else None
         self._check_alive()
-        if not there:
+        if plugged is None:
             log = self._check("cat /run/usbip.log /run/usbredirect.log 2>&1 || :", "its logs")
             raise RigFault(
                 f"the gadget is bound but was not on the bus after {PLUG_SECONDS:g} s: "
                 f"{printable(log.strip()) or 'no word of usbip or usbredirect'}"
             )
         try:
-            found = collisions(self._descriptors or b"")
+            found = collisions(plugged.descriptors)
         except ValueError as error:
             raise RigFault(f"the gadget's descriptors cannot be read: {error}") from error
         if found:
@@ -228,6 +257,9 @@ class GadgetVm:
                 "a limit of the rig, not of the firmware: the virtual USB controller gave "
                 + ", ".join(str(c) for c in found)
             )
+
+    def _is_there(self) -> bool:
+        return self._plugged is not None and self._plugged.bound == self._bound
 
     def hurry(self, busy: bool) -> None:
         """Give usbredirect all of the VM's processor while the host talks to the gadget.
@@ -259,24 +291,24 @@ class GadgetVm:
                 (self._evidence / name).write_text(escaped_lines(text), encoding="utf-8")
             yield name
 
+    def check_alive(self) -> None:
+        """Raise FirmwareFault when the device has switched itself off or restarted.
+
+        To be asked when something at its end broke: its machine may be on its way out still.
+        """
+        self._wait_for_end()
+        self._check_alive()
+
     def close(self) -> None:
         """Switch it off. May be called twice."""
         self._stack.close()
 
     # --- below ----------------------------------------------------------------------------
 
-    def check_alive(self) -> None:
-        """Raise FirmwareFault when the device has switched itself off or restarted."""
-        if not self._qemu.running or self._ending():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._qemu.process.wait(timeout=2)
-        self._check_alive()
-
-    def _ending(self) -> bool:
-        """Whether its machine is on its way out: it closes the cable before it is gone."""
-        with contextlib.suppress(BootgateError):
-            return str(self._qemu.execute("query-status")["status"]) in ("shutdown", "postmigrate")
-        return True
+    def _wait_for_end(self) -> None:
+        """Let a machine that has closed its channels end; it says why it does before that."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._qemu.process.wait(timeout=END_SECONDS)
 
     def _check_alive(self) -> None:
         if self._died is not None:
@@ -301,10 +333,9 @@ class GadgetVm:
         try:
             return self._console.run(command, deadline)
         except (ConsoleError, DeadlineExpired) as error:
-            # A QEMU whose guest switched itself off ends with status 0 and has said so.
-            if not self._qemu.running or isinstance(error, ConsoleError):
-                with contextlib.suppress(QemuError):
-                    self._qemu.process.wait(timeout=2)
+            # The serial line ends before QEMU does.
+            if isinstance(error, ConsoleError):
+                self._wait_for_end()
             self._check_alive()
             if not self._qemu.running:
                 raise self._qemu.failure() from error

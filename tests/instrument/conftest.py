@@ -1,13 +1,14 @@
-"""What the tests of the instrument share: the command as users run it, and the fault table."""
+"""What the tests of the instrument share: the command as users run it, the machine, the table."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,36 +67,47 @@ def validate(tmp_path: Path) -> Validate:
     return run
 
 
+# --- one at a time ----------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def turn(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Tests that measure seconds run `alone`; other tests on the rig share the machine."""
+    if request.node.get_closest_marker("rig") is None:
+        yield
+        return
+    alone = request.node.get_closest_marker("alone") is not None
+    base = tmp_path_factory.getbasetemp()
+    # Workers of pytest-xdist each have a folder in one that they share.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with open(shared / "turn", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
 # --- the table of seeded faults ---------------------------------------------------------------
 
-
-@dataclass
-class FaultTable:
-    """Firmware -> (what it should break, what it broke)."""
-
-    rows: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+BREAKS = "breaks"
+"""The property of a test that is a row of the table: a firmware, what it should break, and what
+it broke. Properties come back from pytest-xdist's workers."""
 
 
-TABLE = pytest.StashKey[FaultTable]()
-
-
-@pytest.fixture
-def fault_table(request: pytest.FixtureRequest) -> FaultTable:
-    """The rows that pytest prints at its end."""
-    table: FaultTable = request.config.stash.setdefault(TABLE, FaultTable())
-    return table
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table."""
-    table = config.stash.get(TABLE, None)
-    if table is None:
+    rows: list[tuple[str, list[str], list[str]]] = sorted(
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == BREAKS
+    )
+    if not rows:
         return
     terminalreporter.section("seeded faults: what each breaks")
-    width = max(len(name) for name in table.rows)
-    for name, (expected, got) in table.rows.items():
+    width = max(len(name) for name, _, _ in rows)
+    for name, expected, got in rows:
         mark = "ok " if expected == got else "BAD"
         terminalreporter.line(
             f"{mark} {name:{width}}  expected: {', '.join(expected) or 'nothing'}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from conftest import FaultTable, Validate
+from conftest import BREAKS, Validate
 
 from harness.firmware import breaks, faults
 
@@ -13,11 +15,13 @@ CASES = "hid_and_storage-exfat or gate or MEDIA-1 or TOGGLE-3 or SAFE-1 and not 
 
 @pytest.mark.rig
 @pytest.mark.parametrize("firmware", ["fixed", "stock", *faults()])
-def test_breaks_what_it_names(validate: Validate, fault_table: FaultTable, firmware: str) -> None:
+def test_breaks_what_it_names(
+    validate: Validate, record_property: Callable[[str, object], None], firmware: str
+) -> None:
     expected = sorted(breaks(firmware))
     run = validate("--firmware", firmware, "--controller", "ehci", "-k", CASES)
     broken = sorted(name for name, verdict in run.verdicts.items() if verdict == "broken")
-    fault_table.rows[firmware] = (expected, broken)
+    record_property(BREAKS, (firmware, expected, broken))
     assert broken == expected, run.stdout
     assert run.status == (1 if expected else 0), run.stdout
 

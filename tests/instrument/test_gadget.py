@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -152,6 +154,34 @@ def test_a_device_that_goes_away_by_itself(data: dict[str, object], words: str) 
     gadget._on_event("SHUTDOWN", data)
     with pytest.raises(FirmwareFault, match=words):
         gadget._check_alive()
+
+
+def test_what_an_earlier_binding_plugged_in_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = socket.socketpair()
+    gadget = GadgetVm.__new__(GadgetVm)
+    gadget._plugs, gadget._died, gadget._plugged = threading.Condition(), None, None
+    gadget.on_left = lambda: said.append("left")
+    said: list[str] = []
+
+    def mark(command: str, what: str) -> str:
+        """The second binding was dealt with, the leaving of the first not yet."""
+        theirs.sendall(b"bound 9\n")
+        threading.Timer(0.1, theirs.sendall, [b"left\nplugged 9 " + DEVICE.hex().encode()]).start()
+        threading.Timer(0.2, theirs.sendall, [b"\n"]).start()
+        return ""
+
+    monkeypatch.setattr(gadget, "_check", mark)
+    theirs.sendall(b"plugged 5 \nplugged 5 %s\n" % DEVICE.hex().encode())
+    reader = threading.Thread(target=gadget._read_plug, args=(ours,))
+    reader.start()
+    gadget.wait_enumerated()
+    assert said == ["left"]
+    assert gadget._plugged is not None
+    assert (gadget._plugged.bound, gadget._plugged.descriptors) == ("9", DEVICE)
+    theirs.close()
+    reader.join(5)
 
 
 class _Shell:

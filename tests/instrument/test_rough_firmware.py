@@ -19,6 +19,7 @@ CASE = "EMPTY-1/hid_and_storage-exfat-ehci"
         ("rough/panics", "no_drive", "the device restarted"),
         ("rough/binds_then_loops", "booted", "boot sector said so"),
         ("rough/binds_twice", "booted", "boot sector said so"),
+        ("rough/binds_again", "booted", "boot sector said so"),
         ("rough/builds_late", "booted", "boot sector said so"),
         ("rough/odd_but_right", "booted", "boot sector said so"),
         ("rough/halts", "no_drive", "the device halted"),
