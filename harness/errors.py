@@ -12,6 +12,9 @@ And `NotJudged`, which is nobody's fault: a case that cannot say anything.
 Each message says what happened, to what, and what the user can do.
 """
 
+TOO_BUSY = "the machine is too busy for the rig; run fewer cases at once (--workers)"
+"""What a user can do about a rig that had too little of the machine."""
+
 
 class BootgateError(Exception):
     """Root of the tree. `str(error)` is one line, fit to be shown as it is."""

@@ -190,6 +190,18 @@ class Qemu:
         """Whether the process is still there."""
         return self.process.poll() is None
 
+    def starved(self) -> float:
+        """Seconds for which one of its threads could run and had no core, the longest of all.
+
+        Linux, Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat: the second number,
+        in nanoseconds. 0 on a kernel that does not count it, or when the process is gone.
+        """
+        waited = [0.0]
+        for thread in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                waited.append(int(thread.read_text().split()[1]) / 1e9)
+        return max(waited)
+
     def failure(self) -> QemuError:
         """An error that tells how QEMU ended and what it said last."""
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -16,7 +16,7 @@ from harness.cable.conversation import transcript
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
 from harness.equipment import Equipment
-from harness.errors import EndpointCollision, FirmwareFault, NotJudged, RigFault
+from harness.errors import TOO_BUSY, EndpointCollision, FirmwareFault, NotJudged, RigFault
 from harness.firmware import Firmware, Gate, Shape, boot_files
 from harness.gadget.vm import Configfs, GadgetVm, Lun
 from harness.host.pc import Pc
@@ -32,7 +32,7 @@ from harness.observation import (
 )
 from harness.outcome import rules
 from harness.outcome.kinds import NEXT_DEVICE, Booted, NoBootDevice, NoDrive, Outcome
-from harness.outcome.wire import Asked, asked, slow_answer
+from harness.outcome.wire import Asked, asked, lost_request, slow_answer
 from harness.owner import disk, escaped_lines, printable
 from images.emmc import write_emmc
 from images.payload import write_boot_disk
@@ -353,9 +353,8 @@ class Host:
             if quiet:
                 pc.look()
                 stream = rig.recorder.seen()
-                if rules.in_post(stream):
-                    # The BIOS polls its clock for seconds on end (SeaBIOS: 5 s for a
-                    # request that stalls), which the other cases' gadgets pay for.
+                if rules.waits_out_a_stall(stream):
+                    # The BIOS polls its clock, which the other cases' gadgets pay for.
                     with pc.resting():
                         stream = rig.recorder.wait(len(stream), REST_SECONDS)
         return rules.give_up(stream, CASE_SECONDS)
@@ -383,9 +382,11 @@ class Host:
         if not (must_ask_drive and promised) or not isinstance(boot.outcome, Booted | NoBootDevice):
             return
         if late := slow_answer(boot.stream):
+            raise RigFault(f"{late}, and the host gave up on it ({boot.outcome}): {TOO_BUSY}")
+        if lost := lost_request(boot.stream):
             raise RigFault(
-                f"{late}, and the host gave up on it ({boot.outcome}): the machine is too busy for "
-                "the rig; run fewer cases at once (--workers)"
+                f"the host gave up on a request that never came to the cable ({lost}; "
+                f"{boot.outcome}): {TOO_BUSY}"
             )
         if boot.asked.asked_the_drive or not isinstance(boot.outcome, Booted):
             return

@@ -14,6 +14,7 @@ from typing import Any
 from harness.console import Answer, Console
 from harness.deadline import Deadline
 from harness.errors import (
+    TOO_BUSY,
     BootgateError,
     ConsoleError,
     DeadlineExpired,
@@ -28,6 +29,9 @@ from harness.qemu import Qemu
 
 SCRIPT_SECONDS = 20
 """How long the device's init script may take, in the VM's time. A real one takes half of one."""
+
+STARVED_PART = 0.3
+"""A VM that had no processor for more than this part of that time says nothing of the script."""
 
 PLUG_SECONDS = 60.0
 """How long a bound gadget may take to be on the bus: 1 s, and far more beside other load."""
@@ -186,13 +190,19 @@ class GadgetVm:
         """Run the firmware's own S03usbdev with `command`, such as "start".
 
         Raises FirmwareFault when the device does not survive that, RigFault when the VM's
-        shell does not answer although the device lives.
+        shell does not answer although the device lives, or when the VM had too little of this
+        machine's processor for it.
         """
+        starved = self._qemu.starved()
         deadline = Deadline.after(SCRIPT_SECONDS * 2 + 10, f"S03usbdev {command}")
         status = self._run(f"/lib/bootgate/firmware {SCRIPT_SECONDS} {command}", deadline)
         output = self._run("cat /run/init.log", deadline).text
         word = status.text.split()[-1] if status.text.split() else ""
-        return ScriptRun(int(word) if word.isdigit() else None, output)
+        run = ScriptRun(int(word) if word.isdigit() else None, output)
+        starved = self._qemu.starved() - starved
+        if run.status is None and starved > SCRIPT_SECONDS * STARVED_PART:
+            raise RigFault(f"{run}, but for {starved:.0f} s the VM had no processor: {TOO_BUSY}")
+        return run
 
     def configfs(self) -> Configfs:
         """What the firmware has built. Raises as `run_init_script` does."""

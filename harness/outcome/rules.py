@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from harness.observation import (
     BiosLine,
+    ControlReply,
     CpuSample,
     DeviceDied,
     GadgetState,
@@ -50,6 +51,10 @@ SECONDS = 0.7
 
 IRET = b"\xcf"
 
+REFUSED_SECONDS = (0.3, 3.8)
+"""A host that goes on after a stall does so within milliseconds; SeaBIOS's patience ends 5 s
+after the request (src/hw/usb.h, USB_TIME_CONTROL)."""
+
 RESETS = 3
 """So many resets by the guest itself, with no boot among them, are a loop."""
 
@@ -72,11 +77,23 @@ def give_up(stream: Stream, seconds: float) -> Outcome:
     )
 
 
-def in_post(stream: Stream) -> bool:
-    """Whether the last look found the BIOS's own code, and no device was tried yet."""
+def waits_out_a_stall(stream: Stream) -> bool:
+    """Whether the BIOS waits for the end of its patience with a request that was refused.
+
+    On all controllers but EHCI SeaBIOS does not see that a request stalls: it polls its clock
+    for 5 s, and waits for nothing else (src/hw/usb-uhci.c, wait_pipe; usb-ohci.c, wait_ed;
+    usb-xhci.c, xhci_event_wait). True from some time after the refusal until some time
+    before the end: a host that is stopped while it waits for its controller gives up on that.
+    """
     if not stream or not isinstance(stream[-1], CpuSample) or not _in_bios(stream[-1]):
         return False
-    return not any(isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream)
+    if any(isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream):
+        return False
+    last = next((s for s in reversed(stream) if s.progress), None)
+    if not isinstance(last, ControlReply) or last.status != "stall":
+        return False
+    low, high = REFUSED_SECONDS
+    return low <= stream[-1].at - last.at <= high
 
 
 def _no_drive(stream: Stream) -> Outcome | None:

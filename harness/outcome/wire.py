@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.observation import (
+    BiosLine,
+    BusReset,
+    ControlReply,
     ControlRequest,
     Observation,
     ScsiCommand,
@@ -43,6 +47,32 @@ def slow_answer(stream: Sequence[Observation]) -> str:
             return ""  # it left: that is another matter
     left = next(iter(waiting.values()), None)
     return f"the drive never answered {left.name}" if left else ""
+
+
+_TIMEOUT = re.compile(r"WARNING - Timeout at (wait_pipe|wait_ed|ehci_wait_td|xhci_event_wait):")
+"""SeaBIOS, where each of its USB drivers waits for the end of a transfer (src/hw/usb-uhci.c,
+usb-ohci.c, usb-ehci.c, usb-xhci.c)."""
+
+
+def lost_request(stream: Sequence[Observation]) -> str:
+    """The BIOS's word that it gave up on a request, if all that came to the cable was answered.
+
+    Then its own controller had not sent it, as a QEMU does that gets too little processor; ""
+    when there was none.
+    """
+    last: Observation | None = None
+    for seen in stream:
+        match seen:
+            case ControlRequest() | ControlReply() | ScsiCommand() | ScsiReply():
+                last = seen
+            case BusReset() | Unplugged():
+                last = None
+            case BiosLine(text=text) if _TIMEOUT.match(text):
+                if isinstance(last, ScsiReply):
+                    return text
+                if isinstance(last, ControlReply) and last.status == "success":
+                    return text
+    return ""
 
 
 @dataclass(frozen=True)

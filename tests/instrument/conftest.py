@@ -16,6 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "harness.cli")
+FEWER = ("--workers", "2")
+"""Cases at once, where a worker of pytest's for each core has a run of its own."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def validate(tmp_path: Path) -> Validate:
     ) -> Finished:
         report = tmp_path / "report"
         done = subprocess.run(
-            [*prefix, *COMMAND, "validate", "--report", str(report), *arguments],
+            [*prefix, *COMMAND, "validate", "--report", str(report), *FEWER, *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,
@@ -87,6 +89,16 @@ def turn(
         yield
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that run alone first: beside them another worker has the fast ones to run."""
+
+    def rank(item: pytest.Item) -> int:
+        return 0 if item.get_closest_marker("alone") else 1 if item.get_closest_marker("rig") else 2
+
+    items.sort(key=rank)
+
+
 # --- the table of seeded faults ---------------------------------------------------------------
 
 BREAKS = "breaks"
@@ -96,11 +108,13 @@ it broke. Properties come back from pytest-xdist's workers."""
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table."""
+    # Setup, call and teardown of a test each report its properties.
     rows: list[tuple[str, list[str], list[str]]] = sorted(
         value
         for reports in terminalreporter.stats.values()
         for report in reports
-        for name, value in getattr(report, "user_properties", ())
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
         if name == BREAKS
     )
     if not rows:

@@ -11,8 +11,9 @@ from typing import cast
 
 import pytest
 
+from harness.console import Answer
 from harness.deadline import Deadline
-from harness.errors import ConsoleError, DeadlineExpired, FirmwareFault, QemuError
+from harness.errors import ConsoleError, DeadlineExpired, FirmwareFault, QemuError, RigFault
 from harness.gadget import snapshot
 from harness.gadget.descriptors import Collision, collisions
 from harness.gadget.snapshot import Migration, frozen, machine
@@ -198,6 +199,9 @@ class _Shell:
     def wait(self, timeout: float) -> None:
         return
 
+    def starved(self) -> float:
+        return 0.0
+
     def failure(self) -> QemuError:
         return QemuError("gadget's QEMU ended")
 
@@ -212,6 +216,31 @@ def test_a_dead_shell_is_the_firmwares_doing_only_if_the_device_said_so(
         monkeypatch.setattr(gadget, name, value, raising=False)
     with pytest.raises(error):
         gadget.run_init_script("start")
+
+
+class _Busy:
+    """Plays the console and QEMU of a VM that waits for a core while a script runs."""
+
+    def __init__(self, starved: float) -> None:
+        self._starved = [starved, 0.0]
+
+    def run(self, command: str, deadline: object) -> Answer:
+        return Answer(0, "timeout" if "firmware" in command else "")
+
+    def starved(self) -> float:
+        return self._starved.pop()
+
+
+def test_a_script_that_had_no_processor_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(starved: float) -> ScriptRun:
+        gadget, busy = GadgetVm.__new__(GadgetVm), _Busy(starved)
+        for name in ("_console", "_qemu"):
+            monkeypatch.setattr(gadget, name, busy, raising=False)
+        return gadget.run_init_script("start")
+
+    assert run(SCRIPT_SECONDS * 0.2).status is None
+    with pytest.raises(RigFault, match=r"not ended after 20 s, but for 8 s .* run fewer cases"):
+        run(SCRIPT_SECONDS * 0.4)
 
 
 # --- the snapshot ---------------------------------------------------------------------------

@@ -37,8 +37,8 @@ from harness.outcome.kinds import (
     Outcome,
     ResetLoop,
 )
-from harness.outcome.rules import GAVE_UP, HANDOVER, MARK, decide, give_up, in_post
-from harness.outcome.wire import asked, slow_answer
+from harness.outcome.rules import GAVE_UP, HANDOVER, MARK, decide, give_up, waits_out_a_stall
+from harness.outcome.wire import asked, lost_request, slow_answer
 from images import payload
 
 IF = 0x200
@@ -278,13 +278,19 @@ def test_a_loader_at_work_is_not_hung() -> None:
     assert decide(stream) is None
 
 
-def test_in_post_means_the_bios_itself_before_any_device_was_tried() -> None:
-    in_bios, elsewhere = cpu(2.0), cpu(2.0, 0, 0x7C00)
-    assert in_post([STARTED, in_bios])
-    assert not in_post([])
-    assert not in_post([STARTED, in_bios, STARTED]), "something happened since the look"
-    assert not in_post([STARTED, elsewhere])
-    assert not in_post([STARTED, HANDED_OVER, in_bios])
+def test_a_bios_rests_only_while_it_waits_out_a_request_that_was_refused() -> None:
+    refused, answered = ControlReply(1.0, 7, "stall", 0), ControlReply(1.0, 7, "success", 1)
+    assert waits_out_a_stall([STARTED, refused, cpu(2.0)])
+    assert waits_out_a_stall([STARTED, refused, cpu(1.5), cpu(4.5)])
+    assert not waits_out_a_stall([])
+    assert not waits_out_a_stall([STARTED, cpu(2.0)]), "it may wait for its controller"
+    assert not waits_out_a_stall([STARTED, answered, cpu(2.0)])
+    assert not waits_out_a_stall([STARTED, refused, BiosLine(1.1, "x"), cpu(2.0)]), "it went on"
+    assert not waits_out_a_stall([STARTED, refused, cpu(1.1)]), "it may go on at once"
+    assert not waits_out_a_stall([STARTED, refused, cpu(5.0)]), "its patience is about to end"
+    assert not waits_out_a_stall([STARTED, refused, cpu(2.0), refused])
+    assert not waits_out_a_stall([STARTED, refused, cpu(2.0, 0, 0x7C00)])
+    assert not waits_out_a_stall([HANDED_OVER, refused, cpu(2.0)])
 
 
 def test_given_up_it_is_inconclusive_with_the_last_words() -> None:
@@ -369,6 +375,8 @@ def test_any_stream_has_at_most_one_outcome_and_harms_nobody(stream: list[Observ
     assert final.why
     asked(stream)
     assert isinstance(slow_answer(stream), str)
+    assert isinstance(lost_request(stream), str)
+    assert isinstance(waits_out_a_stall(stream), bool)
 
 
 @given(streams, st.booleans())
@@ -455,6 +463,29 @@ def test_an_answer_that_comes_too_late_or_never() -> None:
     assert slow_answer([*in_time, ready, late]) == "the drive took 5.2 s to answer TEST UNIT READY"
     assert slow_answer([asks, at(2.0, Unplugged(0.0))]) == "", "it left: that is no slowness"
     assert slow_answer([reply(1, "INQUIRY")]) == ""
+
+
+GIVES_UP = BiosLine(9.0, "WARNING - Timeout at ehci_wait_td:517!")
+
+
+@pytest.mark.parametrize("where", ["wait_pipe:414!", "wait_ed:448!", "xhci_event_wait:785!"])
+def test_a_request_that_never_came_to_the_cable(where: str) -> None:
+    gives_up = BiosLine(9.0, f"WARNING - Timeout at {where}")
+    answered = [command(1, "INQUIRY"), reply(1, "INQUIRY")]
+    assert lost_request([*answered, gives_up]) == gives_up.text
+    asked_too = [SET_CONFIGURATION, ControlReply(0.2, 1, "success", 0)]
+    assert lost_request([*asked_too, gives_up, *answered]) == gives_up.text
+
+
+def test_what_the_host_gives_up_for_a_reason_is_not_lost() -> None:
+    inquiry, stall = command(1, "INQUIRY"), ControlReply(0.2, 1, "stall", 0)
+    assert lost_request([inquiry, GIVES_UP]) == "", "the drive did not answer"
+    assert lost_request([SET_CONFIGURATION, GIVES_UP]) == ""
+    assert lost_request([SET_CONFIGURATION, stall, GIVES_UP]) == "", "it was refused"
+    assert lost_request([inquiry, reply(1, "INQUIRY"), BusReset(0.3), GIVES_UP]) == ""
+    assert lost_request([inquiry, reply(1, "INQUIRY"), Unplugged(0.3), GIVES_UP]) == ""
+    memory = BiosLine(9.0, "WARNING - Timeout at ehci_waittick:178!")
+    assert lost_request([inquiry, reply(1, "INQUIRY"), memory]) == "", "no request of the drive's"
 
 
 def test_a_command_without_its_status_is_unanswered() -> None:
