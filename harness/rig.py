@@ -46,9 +46,6 @@ PLUG_SECONDS = 30.0
 QUIET_SECONDS = 0.1
 """With nothing else to see for so long, the processor is looked at."""
 
-REST_SECONDS = 0.6
-"""How long a BIOS that waits may go without the processor, if nothing crosses the cable."""
-
 SAYING_SECONDS = 0.2
 """How often at most what the host is doing is told to whoever watches."""
 
@@ -353,10 +350,10 @@ class Host:
             if quiet:
                 pc.look()
                 stream = rig.recorder.seen()
-                if rules.waits_out_a_stall(stream):
+                if rest := rules.may_rest(stream):
                     # The BIOS polls its clock, which the other cases' gadgets pay for.
                     with pc.resting():
-                        stream = rig.recorder.wait(len(stream), REST_SECONDS)
+                        stream = rig.recorder.wait(len(stream), rest)
         return rules.give_up(stream, CASE_SECONDS)
 
     def _device_died(self, problem: RigFault) -> None:

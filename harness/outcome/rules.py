@@ -51,7 +51,7 @@ SECONDS = 0.7
 
 IRET = b"\xcf"
 
-REFUSED_SECONDS = (0.3, 3.8)
+REFUSED_SECONDS = (0.15, 4.5)
 """A host that goes on after a stall does so within milliseconds; SeaBIOS's patience ends 5 s
 after the request (src/hw/usb.h, USB_TIME_CONTROL)."""
 
@@ -77,23 +77,24 @@ def give_up(stream: Stream, seconds: float) -> Outcome:
     )
 
 
-def waits_out_a_stall(stream: Stream) -> bool:
-    """Whether the BIOS waits for the end of its patience with a request that was refused.
+def may_rest(stream: Stream) -> float:
+    """For how many seconds the BIOS does nothing but wait out a request that was refused.
 
     On all controllers but EHCI SeaBIOS does not see that a request stalls: it polls its clock
     for 5 s, and waits for nothing else (src/hw/usb-uhci.c, wait_pipe; usb-ohci.c, wait_ed;
-    usb-xhci.c, xhci_event_wait). True from some time after the refusal until some time
-    before the end: a host that is stopped while it waits for its controller gives up on that.
+    usb-xhci.c, xhci_event_wait). 0 until some time after the refusal, and from some time before
+    the end on: a host that is stopped while it waits for its controller gives up on that.
     """
     if not stream or not isinstance(stream[-1], CpuSample) or not _in_bios(stream[-1]):
-        return False
+        return 0.0
     if any(isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream):
-        return False
+        return 0.0
     last = next((s for s in reversed(stream) if s.progress), None)
     if not isinstance(last, ControlReply) or last.status != "stall":
-        return False
-    low, high = REFUSED_SECONDS
-    return low <= stream[-1].at - last.at <= high
+        return 0.0
+    first, end = REFUSED_SECONDS
+    waited = stream[-1].at - last.at
+    return max(0.0, end - waited) if waited >= first else 0.0
 
 
 def _no_drive(stream: Stream) -> Outcome | None:
