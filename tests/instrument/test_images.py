@@ -320,7 +320,9 @@ def test_the_initramfs_has_all_that_its_scripts_name(
             assert (root / word.lstrip("/")).is_file(), word
     for script in scripts.iterdir():
         if script.name != "init":
-            assert os.access(root / "lib/bootgate" / script.name, os.X_OK), script.name
+            there = root / "lib/bootgate" / script.name
+            assert there.read_bytes() == script.read_bytes(), script.name
+            assert os.access(there, os.X_OK) == there.read_bytes().startswith(b"#!"), script.name
 
 
 def test_an_initramfs_that_is_gone_is_made_again(kernel: Kernel, scripts: Path) -> None:
