@@ -238,9 +238,9 @@ def test_a_script_that_had_no_processor_is_not_blamed(monkeypatch: pytest.Monkey
             monkeypatch.setattr(gadget, name, busy, raising=False)
         return gadget.run_init_script("start")
 
-    assert run(SCRIPT_SECONDS * 0.2).status is None
-    with pytest.raises(RigFault, match=r"not ended after 20 s, but for 8 s .* run fewer cases"):
-        run(SCRIPT_SECONDS * 0.4)
+    assert run(SCRIPT_SECONDS * 0.5).status is None
+    with pytest.raises(RigFault, match=r"not ended after 20 s, but for 14 s .* run fewer cases"):
+        run(SCRIPT_SECONDS * 0.7)
 
 
 # --- the snapshot ---------------------------------------------------------------------------

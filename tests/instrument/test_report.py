@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import io
 import json
 import os
@@ -250,12 +251,13 @@ def test_a_killed_run_leaves_no_results_and_does_not_bar_the_next(tmp_path: Path
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    gc.collect()  # what earlier tests left open is not closed in between
     opened = len(os.listdir("/proc/self/fd"))
     first = prepared(tmp_path)
     with pytest.raises(ReportFolderError, match="another run"):
         prepared(tmp_path)
     write_all(first, RUN)
-    assert len(os.listdir("/proc/self/fd")) == opened
+    assert len(os.listdir("/proc/self/fd")) <= opened
     prepared(tmp_path)
 
 
