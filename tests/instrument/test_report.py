@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import io
 import json
 import os
@@ -251,13 +250,17 @@ def test_a_killed_run_leaves_no_results_and_does_not_bar_the_next(tmp_path: Path
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
-    gc.collect()  # what earlier tests left open is not closed in between
-    opened = len(os.listdir("/proc/self/fd"))
+    def opened() -> list[str]:
+        links = (Path(link) for link in Path("/proc/self/fd").iterdir())
+        names = [os.readlink(link) for link in links if link.is_symlink()]
+        return [name for name in names if name.startswith(str(tmp_path))]
+
     first = prepared(tmp_path)
     with pytest.raises(ReportFolderError, match="another run"):
         prepared(tmp_path)
+    assert opened(), "its lock"
     write_all(first, RUN)
-    assert len(os.listdir("/proc/self/fd")) <= opened
+    assert not opened()
     prepared(tmp_path)
 
 
