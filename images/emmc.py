@@ -21,11 +21,23 @@ DATA_PARTITIONS = ("exfat", "ext4", "blank")
 
 MIB = 1 << 20
 EMMC_SIZE = 1024 * MIB
-"""Bytes, mostly holes. One size for all: the gadget VM's snapshot has seen the disk."""
+"""Bytes, mostly holes."""
 
 BOOT_START, BOOT_SIZE = 1 * MIB, 16 * MIB
 DATA_SIZE = 48 * MIB
+ROOT_START, DATA_START = BOOT_START + BOOT_SIZE, EMMC_SIZE - DATA_SIZE
+ROOT_SIZE = DATA_START - ROOT_START
 ROOT_SLACK = 8 * MIB
+
+PARTITION_TABLE = "label: dos\nlabel-id: 0x626f6f74\n" + "".join(
+    f"start={start // 512}, size={size // 512}, type={kind}\n"
+    for start, size, kind in (
+        (BOOT_START, BOOT_SIZE, "c"),
+        (ROOT_START, ROOT_SIZE, "83"),
+        (DATA_START, DATA_SIZE, "7"),
+    )
+)
+"""For sfdisk. One table and one size for all: the gadget VM's snapshot has seen the disk."""
 
 
 def write_emmc(
@@ -77,6 +89,11 @@ def _make_base(entry: Path, kvmapp: Path, data_partition: str, media: Sequence[P
             shutil.copy(medium, tree / "media")
         used = sum(f.lstat().st_size + 4096 for f in tree.rglob("*"))
         root_size = -(-(used + used // 8 + ROOT_SLACK) // MIB) * MIB
+        if root_size > ROOT_SIZE:
+            raise ToolError(
+                f"firmware and media take {root_size // MIB} MiB: they do not fit on the device's "
+                f"root partition of {ROOT_SIZE // MIB} MiB"
+            )
         _allocate(root, root_size)
         run_tool(
             ["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", str(tree), str(root)],
@@ -89,7 +106,24 @@ def _make_base(entry: Path, kvmapp: Path, data_partition: str, media: Sequence[P
             run_tool(["mkfs.exfat", str(data)], package="exfatprogs")
         elif data_partition == "ext4":
             run_tool(["mke2fs", "-q", "-t", "ext4", str(data)], package="e2fsprogs")
-        _join(entry / "image", (("c", boot), ("83", root), ("7", data)))
+        image = entry / "image"
+        write_blank(image)
+        for start, partition in ((BOOT_START, boot), (ROOT_START, root), (DATA_START, data)):
+            _place(image, start, partition)
+
+
+def write_blank(image: Path) -> None:
+    """Write an eMMC whose partitions hold nothing. Raises ToolError, DiskFull."""
+    with disk("the eMMC image"):
+        _allocate(image, EMMC_SIZE)
+    done = subprocess.run(
+        [find_tool("sfdisk", "fdisk"), "--quiet", "--no-reread", "--no-tell-kernel", str(image)],
+        input=PARTITION_TABLE.encode(),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ToolError(f"sfdisk failed: {done.stderr.decode(errors='replace').strip()}")
 
 
 def _allocate(path: Path, size: int) -> None:
@@ -97,37 +131,18 @@ def _allocate(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-def _join(image: Path, partitions: Sequence[tuple[str, Path]]) -> None:
-    """Lay the partitions one after another behind an MBR partition table, and remove them."""
-    table, start = ["label: dos"], BOOT_START
-    starts = []
-    for kind, partition in partitions:
-        size = partition.stat().st_size
-        table.append(f"start={start // 512}, size={size // 512}, type={kind}")
-        starts.append(start)
-        start += size
-    if start > EMMC_SIZE:
-        raise ToolError(f"firmware and media do not fit on an eMMC of {EMMC_SIZE // MIB} MiB")
-    _allocate(image, EMMC_SIZE)
-    done = subprocess.run(
-        [find_tool("sfdisk", "fdisk"), "--quiet", "--no-reread", "--no-tell-kernel", str(image)],
-        input="\n".join(table).encode(),
-        capture_output=True,
-        check=False,
+def _place(image: Path, start: int, partition: Path) -> None:
+    """Copy what `partition` holds to byte `start` of the image, and remove it."""
+    run_tool(
+        [
+            "dd",
+            f"if={partition}",
+            f"of={image}",
+            "bs=1M",
+            f"seek={start // MIB}",
+            "conv=notrunc,sparse",
+            "status=none",
+        ],
+        package="coreutils",
     )
-    if done.returncode != 0:
-        raise ToolError(f"sfdisk failed: {done.stderr.decode(errors='replace').strip()}")
-    for offset, (_, partition) in zip(starts, partitions, strict=True):
-        run_tool(
-            [
-                "dd",
-                f"if={partition}",
-                f"of={image}",
-                "bs=1M",
-                f"seek={offset // MIB}",
-                "conv=notrunc,sparse",
-                "status=none",
-            ],
-            package="coreutils",
-        )
-        partition.unlink()
+    partition.unlink()

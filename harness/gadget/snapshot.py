@@ -19,7 +19,7 @@ from harness.errors import DeadlineExpired, QemuError
 from harness.owner import disk, find_tool
 from harness.qemu import PACKAGE, PROGRAM, Qemu, escaped, version
 from images.cache import digest, made
-from images.emmc import EMMC_SIZE
+from images.emmc import PARTITION_TABLE, write_blank
 from images.initramfs import GadgetImage
 
 MEMORY = 128 << 20
@@ -117,16 +117,16 @@ def frozen(image: GadgetImage, udc: str, folder: Path, note: Callable[[str], Non
     """
     unnamed = machine(image, udc, Path("memory"), Path("emmc"), Path("log"))
     qemu = Path(find_tool(PROGRAM, PACKAGE))
-    key = digest([Path(__file__), image.key, str(EMMC_SIZE), version(), qemu, *unnamed])
+    key = digest([Path(__file__), image.key, PARTITION_TABLE, version(), qemu, *unnamed])
 
     def make(entry: Path) -> None:
         note(
             f"booting the gadget VM with {udc} once, about 15 s; later runs take it from the cache"
         )
         with disk("the gadget VM's snapshot"):
-            for name, size in (("memory", MEMORY), ("emmc", EMMC_SIZE)):
-                with open(entry / name, "wb") as file:
-                    file.truncate(size)
+            with open(entry / "memory", "wb") as file:
+                file.truncate(MEMORY)
+            write_blank(entry / "emmc")
             _freeze(image, udc, entry, folder)
             (entry / "emmc").unlink()
 

@@ -19,7 +19,6 @@ from harness.gadget.descriptors import Collision, collisions
 from harness.gadget.snapshot import Migration, frozen, machine
 from harness.gadget.vm import SCRIPT_SECONDS, Configfs, GadgetVm, Lun, ScriptRun
 from harness.qemu import Qemu
-from images.emmc import EMMC_SIZE
 from images.initramfs import GadgetImage
 from images.kernel import Kernel
 
@@ -283,7 +282,7 @@ def test_the_snapshots_key_covers_all_that_was_frozen(
     for name, value in (
         ("_APPEND", snapshot._APPEND + " quiet"),
         ("version", lambda: "7.2.23"),
-        ("EMMC_SIZE", EMMC_SIZE * 2),
+        ("PARTITION_TABLE", "label: dos\n"),
         ("MEMORY", snapshot.MEMORY * 2),
     ):
         with monkeypatch.context() as patch:

@@ -173,8 +173,8 @@ def test_cases_share_what_they_can_and_nothing_else(
 def test_too_large_a_firmware_is_refused(
     tmp_path: Path, kvmapp: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(emmc, "EMMC_SIZE", 64 * MIB)
-    with pytest.raises(ToolError, match="do not fit on an eMMC of 64 MiB"):
+    monkeypatch.setattr(emmc, "ROOT_SIZE", 4 * MIB)
+    with pytest.raises(ToolError, match="do not fit on the device's root partition of 4 MiB"):
         write(tmp_path / "emmc", kvmapp)
     assert list((cache / "emmc").iterdir()) == []
 
