@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
+from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 
 from harness.deadline import Deadline
 from harness.errors import QemuError
@@ -131,6 +131,7 @@ class Qemu:
     async def _connect(self) -> None:
         listener = EventListener()
         self._client.register_listener(listener)
+        self._events = listener
         self._listening = asyncio.ensure_future(self._listen(listener))
         await self._client.connect(self._channels["qmp"])
 
@@ -201,6 +202,26 @@ class Qemu:
             with contextlib.suppress(OSError, IndexError, ValueError):
                 waited.append(int(thread.read_text().split()[1]) / 1e9)
         return max(waited)
+
+    def wait_ended(self, seconds: float) -> bool:
+        """Wait until the process has ended and `on_event` has been told of all it said.
+
+        Whether that came about within `seconds`.
+        """
+        deadline = Deadline.after(seconds, f"{self.name}'s QEMU to end")
+        try:
+            self.process.wait(timeout=deadline.remaining())
+            _Loop.run(self._heard_out(), deadline.remaining())
+        except (subprocess.TimeoutExpired, FutureTimeout):
+            return False
+        return True
+
+    async def _heard_out(self) -> None:
+        # The client leaves "running" when it has read its socket to the end.
+        while self._client.runstate == Runstate.RUNNING:
+            await self._client.runstate_changed()
+        while not (self._events.empty() or self._listening.done()):
+            await asyncio.sleep(0)
 
     def failure(self) -> QemuError:
         """An error that tells how QEMU ended and what it said last."""

@@ -16,7 +16,14 @@ from harness.cable.conversation import transcript
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
 from harness.equipment import Equipment
-from harness.errors import TOO_BUSY, EndpointCollision, FirmwareFault, NotJudged, RigFault
+from harness.errors import (
+    TOO_BUSY,
+    CableError,
+    EndpointCollision,
+    FirmwareFault,
+    NotJudged,
+    RigFault,
+)
 from harness.firmware import Firmware, Gate, Shape, boot_files
 from harness.gadget.vm import Configfs, GadgetVm, Lun
 from harness.host.pc import Pc
@@ -315,9 +322,7 @@ class Host:
             relay.attach(self._pc.cable, rig.recorder, rig._evidence / "usb.pcap")
             rig.record.evidence.append("usb.pcap")
             if rig.gadget.plugged:
-                relay.wait_plugged(
-                    Deadline.after(PLUG_SECONDS, "the gadget's device_connect to cross the cable")
-                )
+                self._wait_plugged(relay)
         started = time.monotonic()
         self._pc.release()
         try:
@@ -325,6 +330,13 @@ class Host:
         finally:
             rig.gadget.hurry(False)  # what follows is for the device's shell
             rig.record.boot_seconds = round(time.monotonic() - started, 3)
+
+    def _wait_plugged(self, relay: Relay) -> None:
+        crossed = Deadline.after(PLUG_SECONDS, "the gadget's device_connect to cross the cable")
+        try:
+            relay.wait_plugged(crossed)
+        except CableError as problem:
+            self._device_died(problem)
 
     def _watch(self, pc: Pc, relay: Relay | None) -> Outcome:
         rig = self._rig

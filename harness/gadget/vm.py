@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -307,7 +306,8 @@ class GadgetVm:
 
         To be asked when something at its end broke: its machine may be on its way out still.
         """
-        self._wait_for_end()
+        # A machine that has closed its channels says why before it ends, not before it closes.
+        self._qemu.wait_ended(END_SECONDS)
         self._check_alive()
 
     def close(self) -> None:
@@ -315,11 +315,6 @@ class GadgetVm:
         self._stack.close()
 
     # --- below ----------------------------------------------------------------------------
-
-    def _wait_for_end(self) -> None:
-        """Let a machine that has closed its channels end; it says why it does before that."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._qemu.process.wait(timeout=END_SECONDS)
 
     def _check_alive(self) -> None:
         if self._died is not None:
@@ -346,7 +341,7 @@ class GadgetVm:
         except (ConsoleError, DeadlineExpired) as error:
             # The serial line ends before QEMU does.
             if isinstance(error, ConsoleError):
-                self._wait_for_end()
+                self._qemu.wait_ended(END_SECONDS)
             self._check_alive()
             if not self._qemu.running:
                 raise self._qemu.failure() from error

@@ -19,7 +19,7 @@ from harness.host.pc import BIOS_LINE_LIMIT, CONTROLLERS, Pc, bios_arguments
 from harness.observation import BiosLine, CpuSample, HostEvent, Recorder
 from harness.outcome.rules import MARK
 from harness.owner import find_tool
-from harness.qemu import PACKAGE, PROGRAM, Qemu
+from harness.qemu import PACKAGE, PROGRAM, Qemu, _Loop
 from harness.rig import Rig
 from images.payload import write_boot_disk
 
@@ -233,6 +233,20 @@ def test_events_that_count() -> None:
     pc._on_event("SHUTDOWN", {})
     seen = [(o.name, o.guest) for o in pc._recorder.seen() if isinstance(o, HostEvent)]
     assert seen == [("RESET", True), ("RESET", False), ("SHUTDOWN", False)]
+
+
+@pytest.mark.rig
+def test_a_qemu_that_has_ended_has_been_heard_out(tmp_path: Path) -> None:
+    heard: list[str] = []
+    with Qemu(
+        "test", ("-M", "none"), folder=tmp_path, on_event=lambda name, _: heard.append(name)
+    ) as qemu:
+        assert not qemu.wait_ended(0.2)
+        assert _Loop._loop is not None
+        _Loop._loop.call_soon_threadsafe(time.sleep, 1.0)  # its last word comes when we are busy
+        qemu.process.terminate()
+        assert qemu.wait_ended(20)
+        assert "SHUTDOWN" in heard
 
 
 @pytest.mark.rig

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 from conftest import Validate
+
+from harness.equipment import prepare
+from harness.firmware import Gate, open_firmware
+from harness.outcome.kinds import NoDrive
+from harness.rig import Rig
 
 pytestmark = pytest.mark.rig
 
@@ -53,3 +61,23 @@ def test_a_device_that_dies_while_the_host_boots(validate: Validate) -> None:
     assert case["outcome"]["kind"] == "no_drive", run.stdout
     assert "switched itself off" in case["outcome"]["why"]
     assert run.status == 1
+
+
+def test_a_device_that_dies_before_the_host_is_on(tmp_path: Path) -> None:
+    firmware = open_firmware("rough/switches_off_late", tmp_path / "firmware")
+    equipment = prepare(firmware, "seabios", tmp_path, print)
+    scratch, evidence = tmp_path / "scratch", tmp_path / "evidence"
+    scratch.mkdir(mode=0o700)
+    evidence.mkdir()
+    rig = Rig(equipment, scratch, evidence)
+    try:
+        rig.gadget.start(gate=Gate.EMPTY)
+        late = time.monotonic() + 60
+        while rig.gadget.relay is None or rig.gadget.relay.problem is None:
+            assert time.monotonic() < late, "the device did not switch itself off"
+            time.sleep(0.05)
+        outcome = rig.host.boot("ehci").outcome
+    finally:
+        rig.close()
+    assert isinstance(outcome, NoDrive)
+    assert "switched itself off" in outcome.why
