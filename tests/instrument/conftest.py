@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "harness.cli")
 FEWER = ("--workers", "2")
 """Cases at once, where a worker of pytest's for each core has a run of its own."""
+
+
+def heed_signals() -> None:
+    """In a child that is to be sent a signal, before its program: none is ignored.
+
+    Under nohup(1) and behind a script's "&" pytest inherits that, and hands it on.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)

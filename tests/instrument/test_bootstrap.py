@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, heed_signals
 
 # Speaks into $SAID, one argument a line. "-m venv" makes a Python of the same kind.
 PYTHON = """#!/bin/sh
@@ -60,6 +60,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_signals,
         )
 
     def run(self, **env: str) -> tuple[int, str]:

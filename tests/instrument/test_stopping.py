@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import COMMAND, ROOT
+from conftest import COMMAND, ROOT, heed_signals
 
 from harness.owner import RunFolder, cache_root
 
@@ -96,6 +96,7 @@ def stop_run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_signals,
     )
     wait_for(tag, holds, run)
     time.sleep(later)

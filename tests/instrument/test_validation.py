@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import COMMAND
+from conftest import COMMAND, heed_signals
 
 pytestmark = pytest.mark.rig
 
@@ -102,6 +102,7 @@ def start(tmp_path: Path) -> Start:
             text=True,
             cwd=tmp_path / here,
             env={**os.environ, **(env or {})},
+            preexec_fn=heed_signals,
         )
 
     return run
