@@ -184,7 +184,9 @@ def test_a_command_that_never_ends_and_what_comes_after(console: Console) -> Non
     answer = console.run("echo mine", soon())
     assert (answer.status, answer.text) == (0, "mine\n")
     with pytest.raises(DeadlineExpired):
-        console.run("echo late; (exit 9)", soon(0))
+        console.run("sleep 2", soon(0.1))
+    with pytest.raises(DeadlineExpired):
+        console.run("echo late; (exit 9)", soon(0))  # begins when the other has ended
     answer = console.run("echo mine", soon())
     assert (answer.status, answer.text) == (0, "mine\n")
 
