@@ -175,7 +175,9 @@ def test_waiting_for_a_word(line: SerialLine, console: Console) -> None:
         console.wait_for("READY", soon(0.05))
 
 
-def test_a_command_that_never_ends_and_what_comes_after(console: Console) -> None:
+def test_a_command_that_never_ends_and_what_comes_after(console: Console, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
     started = time.monotonic()
     with pytest.raises(DeadlineExpired, match="the shell to answer"):
         console.run("sleep 0.4; echo late; (exit 9)", soon(0.1))
@@ -184,9 +186,10 @@ def test_a_command_that_never_ends_and_what_comes_after(console: Console) -> Non
     answer = console.run("echo mine", soon())
     assert (answer.status, answer.text) == (0, "mine\n")
     with pytest.raises(DeadlineExpired):
-        console.run("sleep 2", soon(0.1))
+        console.run(f"read word <{gate}", soon(0.1))
     with pytest.raises(DeadlineExpired):
         console.run("echo late; (exit 9)", soon(0))  # begins when the other has ended
+    gate.write_text("go\n")
     answer = console.run("echo mine", soon())
     assert (answer.status, answer.text) == (0, "mine\n")
 
