@@ -14,12 +14,22 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 _KINDS: dict[str, type[Observation]] = {}
+
+REGISTERS = (
+    *("EAX", "EBX", "ECX", "EDX", "ESI", "EDI", "EBP", "ESP"),
+    *("EIP", "EFLAGS", "CS", "SS", "DS", "ES", "FS", "GS"),
+)
+"""Of the processor; of a segment register the selector."""
+
+PAGE = 4096
+"""Bytes of a page of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +198,8 @@ class CpuSample(Observation):
     """The processor, stopped for a moment.
 
     `linear` is the linear address of the instruction, `code` the 16 bytes there, `stack` the
-    6 bytes at the top of the stack, `flags` EFLAGS, `real_mode` whether CR0.PE is clear.
+    6 bytes at the top of the stack, `flags` EFLAGS, `real_mode` whether CR0.PE is clear,
+    `ticks` the BIOS's count of timer interrupts (0040:006C).
     """
 
     cs: int
@@ -199,11 +210,100 @@ class CpuSample(Observation):
     real_mode: bool
     code: bytes
     stack: bytes
+    ticks: int
 
     @property
     def interrupts_on(self) -> bool:
         """EFLAGS.IF (Intel SDM 1, 3.4.3.3)."""
         return bool(self.flags & 0x200)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover(Observation):
+    """The processor came to 0000:7C00, where a BIOS has put the boot sector that it starts.
+
+    `drive` is DL, the BIOS's number of the drive; `sector` the 512 bytes there; `tables` the
+    interrupt vectors and the BIOS data area, 0000h to 04FFh, as the BIOS hands them over.
+    """
+
+    drive: int
+    sector: bytes
+    tables: bytes
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen(Observation):
+    """All that decides what the processor does next, at one moment.
+
+    `registers` are in the order of REGISTERS. `mode` is REAL, FLAT_32 or words that name
+    another one. `lines` has a bit for each of the 16 interrupt lines that the interrupt
+    controllers let in; `remapped` says whether they use other vectors than a PC's BIOS;
+    `others` whether an interrupt or NMI may come by an APIC. `ram` is its size in bytes.
+    `memory` holds the pages that are needed, `packed`.
+    """
+
+    registers: tuple[int, ...]
+    mode: str
+    halted: bool
+    lines: int
+    remapped: bool
+    others: bool
+    ram: int
+    memory: bytes
+
+    REAL: ClassVar[str] = "real mode"
+    FLAT_32: ClassVar[str] = "flat 32-bit protected mode"
+
+    @property
+    def interrupts_on(self) -> bool:
+        """EFLAGS.IF (Intel SDM 1, 3.4.3.3)."""
+        return bool(self["EFLAGS"] & 0x200)
+
+    @property
+    def linear(self) -> int:
+        """The address of the next instruction, if `mode` is REAL or FLAT_32."""
+        base = self["CS"] * 16 if self.mode == self.REAL else 0
+        return base + self["EIP"]
+
+    def __getitem__(self, name: str) -> int:
+        """A register by its name."""
+        return self.registers[REGISTERS.index(name)]
+
+    def pages(self) -> dict[int, bytes]:
+        """`memory`, unpacked: the bytes of each page by its address."""
+        data = zlib.decompress(self.memory) if self.memory else b""
+        step = 4 + PAGE
+        return {
+            int.from_bytes(data[i : i + 4], "little"): data[i + 4 : i + step]
+            for i in range(0, len(data), step)
+        }
+
+    @staticmethod
+    def packed(pages: Mapping[int, bytes]) -> bytes:
+        """`pages`, by address, as `memory` holds them."""
+        data = b"".join(a.to_bytes(4, "little") + pages[a] for a in sorted(pages))
+        return zlib.compress(data, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Acted(Observation):
+    """The rig did something to the host, to see what comes of it: one of `Acted`'s words."""
+
+    what: str
+
+    KEY: ClassVar[str] = "pressed a key on the PS/2 keyboard"
+    PS2: ClassVar[str] = "pressed Ctrl-Alt-Del on the PS/2 keyboard"
+    GADGET_KEYBOARD: ClassVar[str] = "pressed Ctrl-Alt-Del on the gadget's keyboard"
+    UNPLUGGED: ClassVar[str] = "pulled the cable and pressed the reset button"
+    DONE: ClassVar[str] = "waited for what came of it"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeUp(Observation):
+    """The case's whole time went by: `seconds` in which the host's processor could run."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,11 +85,13 @@ class Qemu:
         *,
         folder: Path,
         channels: Sequence[str] = (),
+        inherit: Sequence[int] = (),
         on_event: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         """Start QEMU; it answers QMP when this returns.
 
-        `channels` become chardevs of those ids, whose other ends are `channel(id)`.
+        `channels` become chardevs of those ids, whose other ends are `channel(id)`. `inherit`
+        are open files that it gets under their numbers.
         `on_event` is called from another thread with each QMP event's name and data.
         Raises ToolError when there is no QEMU, QemuError when it does not start.
         """
@@ -113,7 +115,7 @@ class Qemu:
                 self.process = spawn(
                     argv,
                     stderr=stderr,
-                    pass_fds=[end.fileno() for end in inherited],
+                    pass_fds=[*(end.fileno() for end in inherited), *inherit],
                 )
         except BaseException:
             for end in self._channels.values():

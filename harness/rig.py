@@ -7,9 +7,11 @@ What a requirement test sees: `rig.gadget.start(...)` gives the device a life,
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from harness.cable.conversation import transcript
@@ -28,24 +30,48 @@ from harness.firmware import Firmware, Gate, Shape, boot_files
 from harness.gadget.vm import Configfs, GadgetVm, Lun
 from harness.host.pc import Pc
 from harness.observation import (
+    Acted,
     BiosLine,
     BusReset,
     ControlRequest,
     DeviceDied,
     GadgetState,
+    HostEvent,
     Observation,
     Recorder,
+    TimeUp,
     write_recording,
 )
 from harness.outcome import rules
-from harness.outcome.kinds import NEXT_DEVICE, Booted, NoBootDevice, NoDrive, Outcome
+from harness.outcome.future import trimmed
+from harness.outcome.kinds import NEXT_DEVICE, Booted, Hung, NoBootDevice, NoDrive, Outcome
+from harness.outcome.moments import Moment
 from harness.outcome.wire import Asked, asked, lost_request, slow_answer
 from harness.owner import disk, escaped_lines, printable
 from images.emmc import write_emmc
 from images.payload import write_boot_disk
 
 CASE_SECONDS = 45.0
-"""How long a host may take. SeaBIOS itself needs 0.2 to 6 s; each wait of its own is 5 s."""
+"""How long a host may take, in seconds in which it could run. SeaBIOS itself needs 0.2 to 6 s;
+each wait of its own is 5 s."""
+
+PATIENCE = 6
+"""So many times as long may it take by the clock of a machine that has other things to do."""
+
+FREEZE_SECONDS = (0.15, 4.0)
+"""When a quiet processor's state is frozen first, and the longest time between two of them."""
+
+KEY_SECONDS = 1.0
+"""How long a host may take to show that it heeds a key, a PC's own or the reset of all keys."""
+
+STILL_SECONDS = 1.2
+"""How long a host must stand still before a key; menus count down in seconds."""
+
+KEYS = ("ret", "spc", "esc", "y", "1", "f1")
+"""What is offered to a host that may be waiting for a key: no one knows which."""
+
+REBOOT_SECONDS = 15.0
+"""How long a host without the gadget may take to its next device; it takes half of one."""
 
 PLUG_SECONDS = 30.0
 """How long the device_connect of a gadget that is on the bus may take to cross the cable."""
@@ -55,6 +81,34 @@ QUIET_SECONDS = 0.1
 
 SAYING_SECONDS = 0.2
 """How often at most what the host is doing is told to whoever watches."""
+
+
+CTRL_ALT_DEL = ("ctrl", "alt", "delete")
+
+
+class _Freezing:
+    """When to freeze the processor's state: soon after the last progress, then ever more seldom.
+
+    Two states in a row are a proof; later ones are for a host that stops getting on unseen.
+    """
+
+    def __init__(self) -> None:
+        self._mark = -1
+        self._next = 0.0
+        self._taken = 0
+
+    def due(self, stream: Sequence[Observation]) -> bool:
+        """Whether now, with the host quiet."""
+        first, longest = FREEZE_SECONDS
+        now = time.monotonic()
+        mark = next((i for i in range(len(stream) - 1, -1, -1) if stream[i].progress), -1)
+        if mark != self._mark:
+            self._mark, self._next, self._taken = mark, now + first, 0
+        if now < self._next:
+            return False
+        self._taken += 1
+        self._next = now + min(longest, first * 2 ** (self._taken // 2))
+        return True
 
 
 @dataclass(frozen=True)
@@ -70,6 +124,16 @@ class Boot:
     luns: tuple[Lun, ...]
     data_partition: str | None
     script: str
+
+    @property
+    def keyboard_alive(self) -> bool:
+        """Whether the PC's own keyboard was heeded when it was pressed, or when it hung."""
+        if isinstance(self.outcome, Hung) and self.outcome.recovery is not None:
+            return self.outcome.recovery.ps2 == "resets"
+        pressed = next((i for i, o in enumerate(self.stream) if isinstance(o, Acted)), None)
+        if pressed is None:
+            return False
+        return any(isinstance(o, HostEvent) and o.name == "RESET" for o in self.stream[pressed:])
 
     @property
     def asked(self) -> Asked:
@@ -276,12 +340,22 @@ class Host:
         self._pc: Pc | None = None
         self._outcome: Outcome | None = None
 
-    def boot(self, controller: str, *, must_ask_drive: bool = True) -> Boot:
+    def boot(
+        self,
+        controller: str,
+        *,
+        must_ask_drive: bool = True,
+        press: Moment | None = None,
+        next_device: Path | None = None,
+        seconds: float = CASE_SECONDS,
+    ) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
         With `must_ask_drive` a boot counts only if the host asked the drive that the gate
-        files promise. Raises NotJudged when the case cannot say anything, RigFault when the
-        rig failed.
+        files promise. `press` is a moment at which Ctrl-Alt-Del is pressed on the PC's own
+        keyboard. `next_device` is the image of the disk that comes second, by default one that
+        boots; `seconds` of the host's own time may go by without a proof. Raises NotJudged when
+        the case cannot say anything, RigFault when the rig failed.
         """
         rig = self._rig
         rig.record.controller = controller
@@ -289,7 +363,7 @@ class Host:
             raise rig.gadget.collision
         outcome = rules.decide(rig.recorder.seen())
         if not isinstance(outcome, NoDrive):
-            outcome = self._run(controller)
+            outcome = self._run(controller, press, next_device, seconds)
         rig.record.outcome = self._outcome = outcome
         boot = Boot(
             outcome,
@@ -303,11 +377,14 @@ class Host:
             self._check_seen(boot, must_ask_drive)
         return boot
 
-    def _run(self, controller: str) -> Outcome:
+    def _run(
+        self, controller: str, press: Moment | None, next_device: Path | None, seconds: float
+    ) -> Outcome:
         rig = self._rig
         relay = rig.gadget.relay
-        next_device = rig._scratch / "next-device"
-        write_boot_disk(next_device, NEXT_DEVICE)
+        if next_device is None:
+            next_device = rig._scratch / "next-device"
+            write_boot_disk(next_device, NEXT_DEVICE)
         rig._say("host: power on")
         self._pc = Pc(
             controller,
@@ -326,10 +403,15 @@ class Host:
         started = time.monotonic()
         self._pc.release()
         try:
-            return self._watch(self._pc, relay)
+            outcome = self._watch(self._pc, relay, seconds, press)
+            rig.record.boot_seconds = round(time.monotonic() - started, 3)
+            if press is not None:
+                self._await_reset()
+            if isinstance(outcome, Hung):
+                outcome = self._recover(self._pc, relay, outcome)
+            return outcome
         finally:
             rig.gadget.hurry(False)  # what follows is for the device's shell
-            rig.record.boot_seconds = round(time.monotonic() - started, 3)
 
     def _wait_plugged(self, relay: Relay) -> None:
         crossed = Deadline.after(PLUG_SECONDS, "the gadget's device_connect to cross the cable")
@@ -338,35 +420,105 @@ class Host:
         except CableError as problem:
             self._device_died(problem)
 
-    def _watch(self, pc: Pc, relay: Relay | None) -> Outcome:
+    def _watch(self, pc: Pc, relay: Relay | None, seconds: float, press: Moment | None) -> Outcome:
+        """Until the outcome is proven, or the host's time is up."""
         rig = self._rig
-        deadline = Deadline.after(CASE_SECONDS, "the host to come to an end")
-        stream = rig.recorder.seen()
+        judge = rules.Judge()
+        patience = Deadline.after(seconds * PATIENCE, "the host to use up its time")
         told = 0.0
-        while not deadline.expired:
-            outcome = rules.decide(stream)
-            if outcome is not None:
-                return outcome
+        judged = 0
+        freezing = _Freezing()
+        stream = rig.recorder.seen()
+        while True:
+            fresh, judged = stream[judged:], len(stream)
+            for seen in fresh:
+                if (outcome := judge.see(seen)) is not None:
+                    return outcome
             if relay is not None and relay.problem is not None:
                 self._device_died(relay.problem)
                 stream = rig.recorder.seen()
                 continue
+            if press is not None and press.has_come(stream):
+                press = None
+                self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
+            if pc.ran > seconds:
+                self._time_is_up(pc)
+                stream = rig.recorder.seen()
+                continue
+            patience.check()
             if time.monotonic() - told > SAYING_SECONDS:
                 told = time.monotonic()
                 rig._say(_doing(stream))
-            before = len(stream)
-            stream = rig.recorder.wait(before, min(QUIET_SECONDS, deadline.remaining()))
-            quiet = len(stream) == before
+            stream = rig.recorder.wait(judged, QUIET_SECONDS)
+            quiet = len(stream) == judged
             # As long as an answer is owed: on a busy machine a fiftieth is too little for it.
             rig.gadget.hurry(not quiet or (relay is not None and relay.awaiting))
             if quiet:
-                pc.look()
+                pc.look(trimmed if freezing.due(stream) else None)
                 stream = rig.recorder.seen()
                 if rest := rules.may_rest(stream):
                     # The BIOS polls its clock, which the other cases' gadgets pay for.
                     with pc.resting():
                         stream = rig.recorder.wait(len(stream), rest)
-        return rules.give_up(stream, CASE_SECONDS)
+
+    def _act(self, what: str, do: Callable[[], None]) -> None:
+        """Do something to the host; the stream says that it was done."""
+        self._rig.recorder.add(lambda at: Acted(at, what))
+        do()
+
+    def _done(self) -> None:
+        self._rig.recorder.add(lambda at: Acted(at, Acted.DONE))
+
+    def _time_is_up(self, pc: Pc) -> None:
+        """Offer keys to a host that came to no end, and say that its time is up."""
+        rig = self._rig
+        pc.show()
+        self._wait_progress(STILL_SECONDS)
+        for key in KEYS:
+            pc.show()
+            self._act(Acted.KEY, partial(pc.press, key))
+            self._wait_progress(KEY_SECONDS)
+            pc.show()
+            self._done()
+            if rules.decide(rig.recorder.seen()) is not None:
+                return
+        rig.recorder.add(lambda at: TimeUp(at, round(pc.ran, 1)))
+
+    def _wait_progress(self, seconds: float) -> None:
+        """Wait until the host gets on, `seconds` at most."""
+        before = len(self._rig.recorder.seen())
+        self._rig.recorder.wait_until(lambda s: any(o.progress for o in s[before:]), seconds)
+
+    def _await_reset(self, since: int = 0) -> bool:
+        """Whether the host resets itself within the time that a keyboard may take."""
+        return (
+            self._rig.recorder.wait_until(
+                lambda s: any(isinstance(o, HostEvent) and o.name == "RESET" for o in s[since:]),
+                KEY_SECONDS,
+            )
+            is not None
+        )
+
+    def _recover(self, pc: Pc, relay: Relay | None, hung: Hung) -> Outcome:
+        """Try what brings the hung host back, each for real."""
+        rig = self._rig
+        rig._say("host: hung; what brings it back?")
+        since = len(rig.recorder.seen())
+        self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
+        self._await_reset(since)
+        self._done()
+        if relay is not None:
+            self._act(Acted.UNPLUGGED, relay.detach)
+            since = len(rig.recorder.seen())
+            pc.reset()
+            rig.recorder.wait_until(
+                lambda s: any(
+                    isinstance(o, BiosLine) and o.text.startswith(rules.MARK) for o in s[since:]
+                ),
+                REBOOT_SECONDS,
+            )
+            self._done()
+        return dataclasses.replace(hung, recovery=rules.recovered(rig.recorder.seen()))
 
     def _device_died(self, problem: RigFault) -> None:
         """Observe that the device died, if that is why the cable broke; else raise `problem`."""

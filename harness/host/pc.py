@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from harness.errors import DiskFull, QemuError, RigFault, UsageError
 from harness.host import cpu, screen
-from harness.observation import BiosLine, DiskIo, HostEvent, Recorder, Screen
+from harness.host.debugger import Debugger
+from harness.host.memory import GuestMemory
+from harness.observation import (
+    BiosLine,
+    DiskIo,
+    Frozen,
+    Handover,
+    HostEvent,
+    Recorder,
+    Screen,
+)
 from harness.owner import disk, printable
 from harness.qemu import Qemu, escaped
 
@@ -31,6 +43,12 @@ BIOS_LINE_LIMIT = 4096
 """A debug line is cut after so many bytes, whoever prints without an end."""
 
 MEGABYTES = 64
+
+BOOT_SECTOR = 0x7C00
+"""Where every legacy BIOS loads and starts a boot sector."""
+
+TABLES = 0x500
+"""Bytes of the interrupt vectors and the BIOS data area, from address 0 on."""
 
 
 def bios_arguments(bios: str) -> tuple[str, ...]:
@@ -75,8 +93,14 @@ class Pc:
         """
         self._recorder = recorder
         self._stack = contextlib.ExitStack()
+        self._hold = threading.RLock()
+        """Held by whoever has the machine stopped."""
+        self._ran, self._since, self._starved = 0.0, 0.0, 0.0
+        self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(MEGABYTES << 20)))
         arguments = [
             *("-M", "pc", "-m", f"{MEGABYTES}M", "-S", "-vga", "std", *bios_arguments(bios)),
+            *self._memory.arguments(),
+            *("-gdb", "chardev:gdb"),
             *("-nic", "none", "-boot", "menu=off"),
             *("-device", f"isa-debugcon,iobase={DEBUG_PORT:#x},chardev=debug"),
             *(
@@ -95,8 +119,14 @@ class Pc:
                     "host",
                     arguments,
                     folder=scratch,
-                    channels=("debug", "cable") if cable else ("debug",),
+                    channels=("debug", "gdb", "cable") if cable else ("debug", "gdb"),
+                    inherit=(self._memory.fd,),
                     on_event=self._on_event,
+                )
+            )
+            self._stack.enter_context(
+                contextlib.closing(
+                    Debugger(self._qemu.channel("gdb"), BOOT_SECTOR, self._handed_over)
                 )
             )
             debug = self._stack.enter_context(self._qemu.channel("debug"))
@@ -133,15 +163,78 @@ class Pc:
     def release(self) -> None:
         """Power on: let the processor run from its reset vector. Raises QemuError."""
         self._recorder.release()
-        self._qemu.execute("cont")
+        self._go_on()
 
-    def look(self) -> None:
-        """Observe processor and next device. Raises QemuError, DeadlineExpired."""
-        observed, io = cpu.sample(self._qemu)
+    def look(self, trim: Callable[[Frozen, Callable[[int], bytes]], Frozen] | None) -> None:
+        """Observe processor and next device, and with `trim` all of the processor's state.
+
+        `trim` is given that state and a function for the pages of memory, and returns it with
+        those that are needed. Raises QemuError, DeadlineExpired.
+        """
+        with self._hold:
+            self._stop()
+            # The breakpoint may have been met just before: that is the debugger's affair.
+            met = self._qemu.execute("query-status")["status"] == "debug"
+            seen = cpu.look(self._qemu, self._memory, freeze=trim is not None)
+            stats = self._qemu.execute("query-blockstats")
+            if not met:
+                self._go_on()
+        disk = next(s["stats"] for s in stats if s.get("node-name") == "next-device")
+        io = int(disk["rd_operations"]), int(disk["wr_operations"])
         if io != self._io:
             self._io = io
             self._recorder.add(lambda at: DiskIo(at, *io))
-        self._recorder.add(observed)
+        self._recorder.add(lambda at: seen.sample(at=at))
+        if trim is not None and seen.frozen is not None:
+            frozen, page = seen.frozen, seen.page
+            whole = trim(frozen(at=0.0), page)
+            self._recorder.add(lambda at: dataclasses.replace(whole, at=at))
+
+    def _stop(self) -> None:
+        self._qemu.execute("stop")
+        self._ran = self.ran
+        self._since = 0.0
+
+    def _go_on(self) -> None:
+        self._since, self._starved = time.monotonic(), self._qemu.starved()
+        self._qemu.execute("cont")
+
+    @property
+    def ran(self) -> float:
+        """Seconds in which the processor ran or waited for its own interrupts.
+
+        Neither those in which it was stopped, nor those in which this machine had no core for
+        it: beside other load a host gets the time that it needs.
+        """
+        if not self._since:
+            return self._ran
+        went_by = time.monotonic() - self._since
+        return self._ran + max(0.0, went_by - max(0.0, self._qemu.starved() - self._starved))
+
+    def _handed_over(self) -> None:
+        """The debugger: the machine is stopped at the boot sector's first instruction."""
+        with self._hold:
+            drive = cpu.registers(self._qemu.monitor("info registers"))["EDX"] & 0xFF
+            sector, tables = self._memory.read(BOOT_SECTOR, 512), self._memory.read(0, TABLES)
+            self._recorder.add(lambda at: Handover(at, drive, sector, tables))
+            self._since, self._starved = time.monotonic(), self._qemu.starved()
+
+    def press(self, *keys: str) -> None:
+        """Press keys of the PS/2 keyboard together, by QEMU's names for them (QKeyCode).
+
+        Raises QemuError, DeadlineExpired.
+        """
+        codes = [{"type": "qcode", "data": key} for key in keys]
+        self._qemu.execute("send-key", {"keys": codes})
+
+    def reset(self) -> None:
+        """Press the reset button. Raises QemuError, DeadlineExpired."""
+        self._qemu.execute("system_reset")
+
+    def show(self) -> None:
+        """Observe the text screen. Raises QemuError, DeadlineExpired."""
+        shown = screen.text(self._qemu)
+        self._recorder.add(lambda at: Screen(at, shown))
 
     @contextlib.contextmanager
     def resting(self) -> Iterator[None]:
@@ -162,7 +255,8 @@ class Pc:
         Raises DiskFull. A QEMU that is gone leaves nothing to collect.
         """
         try:
-            self._qemu.execute("stop")
+            with self._hold:
+                self._stop()
             shown = screen.text(self._qemu)
             self._recorder.add(lambda at: Screen(at, shown))
             dump = self._qemu.monitor("info registers")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 NEXT_DEVICE = "next-device"
 """Label of the disk that comes after the USB drive in the boot order."""
@@ -40,6 +40,8 @@ class Booted(Outcome):
     kind: ClassVar[str] = "booted"
     medium: str
     seconds: float = field(default=0.0, compare=False)
+    detours: tuple[str, ...] = field(default=(), compare=False)
+    """What was tried before and failed, in the BIOS's words."""
 
     def __str__(self) -> str:
         """Such as "booted next-device"."""
@@ -68,11 +70,55 @@ class Waiting(Outcome):
 
 
 @dataclass(frozen=True, slots=True)
+class Recovery:
+    """What brings a hung PC back, each tried for real.
+
+    `ps2` and `gadget_keyboard`: what Ctrl-Alt-Del does on that keyboard; "not_driven" when the
+    BIOS does not use the gadget's at all. `boots_without_drive`: whether it boots its next
+    device once the cable is pulled and the reset button pressed.
+    """
+
+    ps2: Literal["resets", "dead"]
+    gadget_keyboard: Literal["resets", "dead", "not_driven"]
+    boots_without_drive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the processor is: CS:IP, the instructions from there on, who put them there."""
+
+    cs: int
+    ip: int
+    listing: tuple[str, ...]
+    origin: str
+
+    def __str__(self) -> str:
+        """Such as "0000:7C00"."""
+        return f"{self.cs:04X}:{self.ip:04X}"
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last of each that was seen: message of the BIOS, disk read, SCSI command; "" if none."""
+
+    bios: str
+    disk: str
+    scsi: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hung(Outcome):
-    """Nothing that the PC does can lead on. `how`: halted, idle, spinning or runaway."""
+    """Nothing that the PC does can lead on.
+
+    `how`: halted (HLT, interrupts off), idle (HLT, interrupts on, and nothing that wakes it has
+    an effect), spinning (a loop that goes nowhere) or runaway (it executes what was never code).
+    """
 
     kind: ClassVar[str] = "hung"
     how: str
+    recovery: Recovery | None = field(default=None, compare=False)
+    where: Where | None = field(default=None, compare=False)
+    last: Last | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         """Such as "hung (runaway)"."""
@@ -81,9 +127,10 @@ class Hung(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class ResetLoop(Outcome):
-    """The PC starts again and again."""
+    """The PC starts again and again; `rounds` says what the BIOS told in each, a line each."""
 
     kind: ClassVar[str] = "reset_loop"
+    rounds: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

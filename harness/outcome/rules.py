@@ -1,23 +1,31 @@
-"""Observations -> outcome. Each rule looks at the stream and answers, or leaves it to others.
+"""Observations -> outcome, one observation after the other.
 
-Nothing here is decided by how long something takes alone: a hang is called only on what the
-processor was seen to execute. What no rule can prove is `inconclusive` once the case's time
-is up. Moments come from the observations; there is no clock here.
+A `Judge` is shown a case's stream in its order and names the outcome as soon as it is proven;
+what comes later does not change it. Nothing is decided by how long something takes: a hang is
+called only on a processor that cannot leave what it does (`harness.outcome.future`), the rest
+on what was said or done. What no rule can prove is `inconclusive` once the observation comes
+that the case's time is up. Moments come from the observations; there is no clock here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.observation import (
+    Acted,
     BiosLine,
     ControlReply,
     CpuSample,
     DeviceDied,
+    Frozen,
     GadgetState,
+    Handover,
     HostEvent,
     Observation,
+    Screen,
+    TimeUp,
 )
+from harness.outcome.future import BIOS, BIOS_END, CLOSED, future
 from harness.outcome.kinds import (
     Booted,
     Hung,
@@ -25,8 +33,13 @@ from harness.outcome.kinds import (
     NoBootDevice,
     NoDrive,
     Outcome,
+    Recovery,
     ResetLoop,
+    Waiting,
 )
+from harness.outcome.never_code import never_code, runs_wild
+from harness.outcome.outside import could_end
+from harness.outcome.place import last_seen, where
 
 MARK = "bootgate: booted from "
 """What our boot payloads say on the debug port, before the medium's label."""
@@ -37,43 +50,248 @@ GAVE_UP = "No bootable device."
 HANDOVER = "Booting from "
 """SeaBIOS, src/boot.c: the last thing that it logs before it tries a device."""
 
-TABLES_END = 0x500
-"""End of the interrupt vector table and the BIOS data area: never code."""
-
-SYSTEM_ROM, SYSTEM_ROM_END = 0xE0000, 0x100000
-"""Where SeaBIOS keeps what it runs after POST (src/config.h, BUILD_BIOS_ADDR and below)."""
-
-SAMPLES = 8
-"""How many samples of the processor in a row a hang takes."""
-
-SECONDS = 0.7
-"""How long those samples must span, in seconds since the last progress."""
-
-IRET = b"\xcf"
+FAILED = "Boot failed"
+"""SeaBIOS, src/boot.c, boot_disk: it goes on to the next device."""
 
 REFUSED_SECONDS = (0.15, 4.5)
 """A host that goes on after a stall does so within milliseconds; SeaBIOS's patience ends 5 s
 after the request (src/hw/usb.h, USB_TIME_CONTROL)."""
 
-RESETS = 3
-"""So many resets by the guest itself, with no boot among them, are a loop."""
+RESETS = 12
+"""So many resets by the guest in a row, each after the same words of the BIOS, are a loop."""
+
+RESETS_AT_THE_END = 3
+"""The same when the case's time is up."""
 
 Stream = Sequence[Observation]
 
 
-def decide(stream: Stream) -> Outcome | None:
+def decide(stream: Iterable[Observation]) -> Outcome | None:
     """The outcome that `stream` proves, or None while it proves none yet."""
-    for rule in _RULES:
-        outcome = rule(stream)
-        if outcome is not None:
-            return outcome
+    judge = Judge()
+    for seen in stream:
+        judge.see(seen)
+        if judge.outcome is not None:
+            return judge.outcome
     return None
 
 
-def give_up(stream: Stream, seconds: float) -> Outcome:
-    """The outcome when the case's `seconds` are up: what is proven, else inconclusive."""
-    return decide(stream) or Inconclusive(
-        why=f"after {seconds:g} s nothing was proven; last seen: {_last_words(stream)}"
+class Judge:
+    """Follows one case. `outcome` is None until it is proven, and never changes after that."""
+
+    def __init__(self) -> None:
+        """Nothing was seen yet."""
+        self.outcome: Outcome | None = None
+        self._seen: list[Observation] = []
+        self._handover: Handover | None = None
+        self._gave_up = False
+        self._waits: CpuSample | None = None
+        """Since the BIOS gave up: the first look at which it waited for an interrupt."""
+        self._suspect: Frozen | None = None
+        """Since the last progress: a state in which the processor can go nowhere."""
+        self._detours: list[str] = []
+        self._rounds: list[tuple[str, ...]] = []
+        self._said: list[str] = []
+        """The BIOS's words since the last reset."""
+        self._before_key: list[Observation] = []
+        """From a screen that was looked at twice on: what a key is measured against."""
+
+    def see(self, seen: Observation) -> Outcome | None:
+        """Take the next observation; returns `outcome`."""
+        if self.outcome is None:
+            self._seen.append(seen)
+            if seen.progress:
+                self._suspect = None
+            self.outcome = self._judged(seen)
+        return self.outcome
+
+    def _judged(self, seen: Observation) -> Outcome | None:
+        match seen:
+            case DeviceDied(how=how):
+                return NoDrive(why=how)
+            case GadgetState():
+                return _no_drive(seen)
+            case BiosLine():
+                return self._line(seen)
+            case Handover():
+                self._handover = self._handover or seen
+                self._gave_up, self._waits = False, None
+            case HostEvent(name="RESET", guest=True):
+                return self._reset()
+            case CpuSample():
+                return self._no_boot_device(seen)
+            case Frozen():
+                return self._hung(seen)
+            case Acted():
+                return self._acted(seen)
+            case TimeUp():
+                return self._time_up(seen)
+        return None
+
+    # --- what was said --------------------------------------------------------------------
+
+    def _line(self, line: BiosLine) -> Outcome | None:
+        text = line.text.strip()
+        if text.startswith(MARK.strip()) and not self._before_key:
+            medium = text.removeprefix(MARK.strip()).strip()
+            return Booted(
+                medium,
+                round(line.at, 3),
+                tuple(self._detours),
+                why=f"its boot sector said so: {text}",
+            )
+        self._said.append(text)
+        if text.startswith(FAILED):
+            self._detours.append(text)
+        if text.startswith(HANDOVER):
+            self._gave_up, self._waits = False, None
+        elif GAVE_UP in text:
+            self._gave_up = True
+        return None
+
+    def _no_boot_device(self, sample: CpuSample) -> Outcome | None:
+        """The BIOS said so, and afterwards it waits with interrupts on, and they come."""
+        waits = sample.halted and sample.interrupts_on and BIOS <= sample.linear < BIOS_END
+        if not (self._gave_up and waits):
+            return None
+        first = self._waits = self._waits or sample
+        if first.ticks == sample.ticks:
+            return None
+        return NoBootDevice(why=f"the BIOS said {GAVE_UP!r} and waits with interrupts on")
+
+    # --- what the processor does ----------------------------------------------------------
+
+    def _hung(self, frozen: Frozen) -> Outcome | None:
+        if frozen.halted and not frozen.interrupts_on:
+            if frozen.others:
+                return None  # an NMI could end it
+            return self._hung_as("halted", frozen, "HLT with interrupts off")
+        ahead = future(frozen)
+        wild = runs_wild(frozen, self._handover)
+        if not wild and (ahead.end != CLOSED or could_end(frozen, self._handover)):
+            return None
+        # Seen twice, because the look ahead is a model of the processor and not the processor.
+        before, self._suspect = self._suspect, self._suspect or frozen
+        if before is None or not _same(before, frozen, wild=wild):
+            self._suspect = frozen
+            return None
+        if (
+            wild
+            or ahead.undefined
+            or any(never_code(block, frozen, self._handover) for block in ahead.blocks)
+        ):
+            return self._hung_as("runaway", frozen, "the processor executes what was never code")
+        if ahead.halts:
+            what = "HLT with interrupts on, and nothing that wakes it has an effect"
+            return self._hung_as("idle", frozen, what)
+        what = f"a loop of {ahead.instructions} instructions that nothing can end"
+        return self._hung_as("spinning", frozen, what)
+
+    def _hung_as(self, how: str, frozen: Frozen, what: str) -> Hung:
+        place = where(frozen, self._handover, self._seen)
+        last = last_seen(self._seen)
+        said = f"the BIOS's last words: {last.bios!r}" if last.bios else "the BIOS said nothing"
+        return Hung(how, where=place, last=last, why=f"{what}, at {place}; {said}")
+
+    # --- what comes round -----------------------------------------------------------------
+
+    def _reset(self) -> Outcome | None:
+        self._gave_up, self._waits = False, None
+        self._rounds.append(tuple(self._said))
+        self._said = []
+        return self._reset_loop(RESETS)
+
+    def _reset_loop(self, needed: int) -> Outcome | None:
+        same = 0
+        for words in reversed(self._rounds):
+            if words != self._rounds[-1]:
+                break
+            same += 1
+        if same < needed:
+            return None
+        last = self._rounds[-1]
+        after = f", each time after {last[-1]!r}" if last else ""
+        return ResetLoop(last, why=f"the host reset itself {len(self._rounds)} times{after}")
+
+    # --- what was tried -------------------------------------------------------------------
+
+    def _acted(self, acted: Acted) -> Outcome | None:
+        if acted.what == Acted.KEY:
+            self._before_key = list(self._seen)
+        elif acted.what == Acted.DONE and self._before_key:
+            before, self._before_key = self._before_key, []
+            if _took_the_key(before, self._seen[len(before) :]):
+                return Waiting(why="it stood still, took a key and went on")
+        return None
+
+    def _time_up(self, up: TimeUp) -> Outcome:
+        last = last_seen(self._seen).bios
+        words = f"the BIOS's last words: {last!r}" if last else "the BIOS said nothing"
+        return self._reset_loop(RESETS_AT_THE_END) or Inconclusive(
+            why=f"after {up.seconds:g} s nothing was proven; {words}"
+        )
+
+
+def _same(before: Frozen, now: Frozen, *, wild: bool) -> bool:
+    """Whether the processor is in the same loop as before; runs wild as before."""
+    if wild:
+        return True
+    return future(before).blocks == future(now).blocks
+
+
+def _no_drive(state: GadgetState) -> Outcome | None:
+    """The firmware gave the host nothing to look at, although its gate files ask for it."""
+    if not state.drive_promised:
+        return None
+    if not state.luns:
+        return NoDrive(why="the gadget's configuration has no mass storage function")
+    if not state.udc:
+        return NoDrive(why="the gadget is not bound to a USB controller (UDC is empty)")
+    return None
+
+
+def _took_the_key(before: Stream, after: Stream) -> bool:
+    """Whether a host that stood still went on when it got a key.
+
+    The rig looks at the screen twice before it presses a key, and once afterwards.
+    """
+    looks = [i for i, s in enumerate(before) if isinstance(s, Screen)][-2:]
+    if len(looks) < 2 or any(s.progress for s in before[looks[0] :]):
+        return False
+    first, second = (before[i] for i in looks)
+    shown = [s for s in after if isinstance(s, Screen)]
+    assert isinstance(first, Screen)
+    assert isinstance(second, Screen)
+    if first.text != second.text or not shown:
+        return False
+    return any(s.progress for s in after) or shown[-1].text != second.text
+
+
+def recovered(stream: Stream) -> Recovery | None:
+    """What brought the hung host back; None if that was not tried to its end."""
+    tried: dict[str, Sequence[Observation]] = {}
+    begun: tuple[str, int] | None = None
+    for i, seen in enumerate(stream):
+        if isinstance(seen, Acted):
+            if begun is not None:
+                tried[begun[0]] = stream[begun[1] : i]
+            begun = None if seen.what == Acted.DONE else (seen.what, i)
+
+    def reset_by(what: str) -> bool:
+        return any(isinstance(s, HostEvent) and s.name == "RESET" and s.guest for s in tried[what])
+
+    if Acted.PS2 not in tried or Acted.UNPLUGGED not in tried:
+        return None
+    booted = any(
+        isinstance(s, BiosLine) and s.text.startswith(MARK) for s in tried[Acted.UNPLUGGED]
+    )
+    keyboard = Acted.GADGET_KEYBOARD
+    return Recovery(
+        ps2="resets" if reset_by(Acted.PS2) else "dead",
+        gadget_keyboard="not_driven"
+        if keyboard not in tried
+        else ("resets" if reset_by(keyboard) else "dead"),
+        boots_without_drive=booted,
     )
 
 
@@ -85,7 +303,9 @@ def may_rest(stream: Stream) -> float:
     usb-xhci.c, xhci_event_wait). 0 until some time after the refusal, and from some time before
     the end on: a host that is stopped while it waits for its controller gives up on that.
     """
-    if not stream or not isinstance(stream[-1], CpuSample) or not _in_bios(stream[-1]):
+    if not stream or not isinstance(stream[-1], CpuSample):
+        return 0.0
+    if not BIOS <= stream[-1].linear < BIOS_END:
         return 0.0
     if any(isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream):
         return 0.0
@@ -95,144 +315,3 @@ def may_rest(stream: Stream) -> float:
     first, end = REFUSED_SECONDS
     waited = stream[-1].at - last.at
     return max(0.0, end - waited) if waited >= first else 0.0
-
-
-def _no_drive(stream: Stream) -> Outcome | None:
-    """The firmware gave the host nothing to look at, although its gate files ask for it."""
-    for seen in stream:
-        if isinstance(seen, DeviceDied):
-            return NoDrive(why=seen.how)
-        if isinstance(seen, GadgetState) and seen.drive_promised:
-            if not seen.luns:
-                return NoDrive(why="the gadget's configuration has no mass storage function")
-            if not seen.udc:
-                return NoDrive(why="the gadget is not bound to a USB controller (UDC is empty)")
-    return None
-
-
-def _booted(stream: Stream) -> Outcome | None:
-    for seen in stream:
-        if isinstance(seen, BiosLine) and seen.text.startswith(MARK):
-            medium = seen.text.removeprefix(MARK).strip()
-            return Booted(medium, round(seen.at, 3), why=f"its boot sector said so: {seen.text}")
-    return None
-
-
-def _reset_loop(stream: Stream) -> Outcome | None:
-    resets = [s for s in stream if isinstance(s, HostEvent) and s.name == "RESET" and s.guest]
-    if len(resets) < RESETS:
-        return None
-    return ResetLoop(why=f"the host reset itself {len(resets)} times; {_last_words(stream)}")
-
-
-def _no_boot_device(stream: Stream) -> Outcome | None:
-    """The BIOS said so, and afterwards it waits with interrupts on."""
-    said = next(
-        (i for i, s in enumerate(stream) if isinstance(s, BiosLine) and GAVE_UP in s.text), None
-    )
-    if said is None:
-        return None
-    later = [s for s in stream[said:] if isinstance(s, CpuSample)]
-    if any(s.halted and s.interrupts_on for s in later):
-        return NoBootDevice(why=f"the BIOS said {GAVE_UP!r} and waits with interrupts on")
-    return None
-
-
-def _halted(stream: Stream) -> Outcome | None:
-    """HLT with interrupts off: only NMI or reset go on from there (Intel SDM 2, HLT)."""
-    quiet = _quiet_samples(stream)
-    if len(quiet) >= SAMPLES and all(s.halted and not s.interrupts_on for s in quiet):
-        where = _words(quiet[-1])
-        return Hung("halted", why=f"HLT with interrupts off at {where}; {_last_words(stream)}")
-    return None
-
-
-def _runaway(stream: Stream) -> Outcome | None:
-    """Executing what was never code.
-
-    Some samples are in the interrupt table, the BIOS data area or zeros, or about to return
-    there; all others are in the BIOS, which such code bounces off (each interrupt that it
-    stumbles into, and those of the timer). A BIOS that is busy is in its own code in every
-    sample, and a boot loader in its own: neither gets here.
-    """
-    quiet = _quiet_samples(stream)
-    if len(quiet) < SAMPLES or not any(
-        isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream
-    ):
-        return None
-    never_code = [s for s in quiet if _never_code(s)]
-    bounced = [s for s in quiet if not _never_code(s) and _in_bios(s)]
-    if len(never_code) < 2 or len(never_code) + len(bounced) < len(quiet):
-        return None
-    places = sorted({_words(s) for s in never_code})
-    return Hung(
-        "runaway",
-        why=f"the processor executes what was never code, at {', '.join(places[:4])}; "
-        f"{_last_words(stream)}",
-    )
-
-
-def _spinning(stream: Stream) -> Outcome | None:
-    """A jump to itself with interrupts off."""
-    quiet = _quiet_samples(stream)
-    if len(quiet) >= SAMPLES and all(
-        s.code[:2] == b"\xeb\xfe" and not s.interrupts_on for s in quiet
-    ):
-        where = _words(quiet[-1])
-        return Hung("spinning", why=f"a jump to itself at {where}; {_last_words(stream)}")
-    return None
-
-
-def _place(sample: CpuSample) -> tuple[int, int]:
-    """CS and IP of what is executed.
-
-    SeaBIOS answers what it does not know, an invalid opcode too, with a bare IRET
-    (src/romlayout.S, entry_iret_official): what counts is where that leads.
-    """
-    if sample.real_mode and sample.code[:1] == IRET and _in_bios(sample) and len(sample.stack) >= 4:
-        return sample.stack[2] | sample.stack[3] << 8, sample.stack[0] | sample.stack[1] << 8
-    return sample.cs, sample.ip
-
-
-def _never_code(sample: CpuSample) -> bool:
-    if not sample.real_mode:
-        return False
-    cs, ip = _place(sample)
-    return cs * 16 + ip < TABLES_END or (len(sample.code) >= 16 and not any(sample.code))
-
-
-def _words(sample: CpuSample) -> str:
-    cs, ip = _place(sample)
-    return f"{cs:04X}:{ip:04X}"
-
-
-def _in_bios(sample: CpuSample) -> bool:
-    return SYSTEM_ROM <= sample.linear < SYSTEM_ROM_END
-
-
-def _quiet_samples(stream: Stream) -> list[CpuSample]:
-    """The samples since the last progress, if they span `SECONDS`; else none."""
-    since = -1
-    for i, seen in enumerate(stream):
-        if seen.progress:
-            since = i
-    samples = [s for s in stream[since + 1 :] if isinstance(s, CpuSample)]
-    if not samples or samples[-1].at - samples[0].at < SECONDS:
-        return []
-    return samples
-
-
-def _last_words(stream: Stream) -> str:
-    said = [s.text for s in stream if isinstance(s, BiosLine) and s.text.strip()]
-    return f"the BIOS's last words: {said[-1]!r}" if said else "the BIOS said nothing"
-
-
-_RULES: tuple[Callable[[Stream], Outcome | None], ...] = (
-    _booted,
-    _no_drive,
-    _reset_loop,
-    _no_boot_device,
-    _halted,
-    _runaway,
-    _spinning,
-)

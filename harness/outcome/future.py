@@ -1,0 +1,416 @@
+"""What the processor does from a frozen state on if nobody interferes: the proof of a loop.
+
+The frozen registers and memory (`harness.observation.Frozen`) are run on in Unicorn, which is
+QEMU's own translator as a library, alone: no interrupt, clock or device is there. Two ends of
+that prove something:
+
+* CLOSED: registers and all memory come back to what they were. The same then happens for ever,
+  unless somebody from outside changes what the loop reads. Who could is not decided here: the
+  `Future` says what is read, whether interrupts are let in, and whether it passes a HLT.
+* HALTED: HLT with interrupts off.
+
+Everything else proves nothing, in particular whatever touches the world outside: a port, memory
+that is no RAM, the BIOS (but for its bare IRET), an instruction that is not in `_KNOWN`.
+Pure: the same state has the same future on every machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import capstone
+import unicorn
+from unicorn import x86_const as x86
+
+from harness.observation import PAGE, REGISTERS, Frozen
+
+INSTRUCTIONS = 200_000
+"""How far ahead is looked. A loop with a longer round is not seen to close."""
+
+BLOCKS = 12_000
+"""The same in blocks, runs of instructions without a branch: each costs some microseconds."""
+
+CLOSED, HALTED, UNSEEN_END = "closed", "halted", "no end of it was seen"
+
+ADAPTER = 0xA0000
+"""From here to the BIOS area memory is the display adapter's: reading it asks a device."""
+
+BIOS, BIOS_END = 0xC0000, 0x100000
+
+HLT, IRET = 0xF4, 0xCF
+"""SeaBIOS answers what it does not know with a bare IRET (src/romlayout.S, entry_iret_official)."""
+
+UNDEFINED = 6
+"""The vector of the exception for an invalid opcode (Intel SDM 3, 6.15)."""
+
+_IF, _TF = 0x200, 0x100
+"""EFLAGS (Intel SDM 1, 3.4.3)."""
+
+MEMORY = "memory"
+_ENGINE: Any = unicorn
+"""The module with its own types, which are not complete, left out."""
+_SELECTORS = ("CS", "SS", "DS", "ES", "FS", "GS")
+_IDENTIFIERS = {name: int(getattr(x86, f"UC_X86_REG_{name}")) for name in REGISTERS}
+
+# Instructions that compute, move data within RAM, or branch: what they read there Unicorn
+# tells, and none of them asks the world outside. Names as capstone has them.
+_KNOWN_WORDS = """
+    aaa aad aam aas adc add and bsf bsr bswap bt btc btr bts call cbw cdq cdqe clc cld cli cmc
+    cmp cmpsb cmpsd cmpsw cmpxchg cwd cwde daa das dec div enter hlt idiv imul inc int int3 into
+    iret iretd ja jae jb jbe jcxz je jecxz jg jge jl jle jmp jne jno jnp jns jo jp js lahf lcall
+    lds lea leave les lfs lgs ljmp lodsb lodsd lodsw loop loope loopne lss mov movsb movsd movsw
+    movsx movzx mul neg nop not or pause pop popa popal popaw popf popfd push pusha pushal pushaw
+    pushf pushfd rcl rcr ret retf retfw rol ror sahf sal salc sar sbb scasb scasd scasw seta setae
+    setb setbe sete setg setge setl setle setne setno setnp setns seto setp sets shl shld shr
+    shrd stc std sti stosb stosd stosw sub test ud0 ud1 ud2 xadd xchg xlatb xor
+"""
+_KNOWN = frozenset(_KNOWN_WORDS.split())
+_SETS_FLAGS = frozenset({"cli", "sti", "popf", "popfd", "iret", "iretd"})
+_OF_REAL_MODE_WORDS = "int int3 into iret iretd lds les lfs lgs lss lcall ljmp retf retfw"
+_OF_REAL_MODE = frozenset(_OF_REAL_MODE_WORDS.split())
+"""What loads a segment register or uses the interrupt table."""
+_CONTROL_REGISTER = re.compile(r"\b[cdt]r\d")
+_LOADS_SEGMENT = re.compile(r"^[cdefgs]s(,|$)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of instructions without a branch; `linear` is its address."""
+
+    cs: int
+    linear: int
+    code: bytes
+
+
+@dataclass(frozen=True)
+class Future:
+    """How it goes on.
+
+    `end` is CLOSED, HALTED, or says in words what stopped the look ahead. `blocks`, `reads` and
+    the rest are those of one round of a closed loop, else of all that was seen. `reads` are
+    linear (address, bytes) of data; `undefined` linear addresses of opcodes that are none;
+    `interruptible` whether interrupts are let in anywhere; `halts` whether it passes a HLT;
+    `stack` the lowest linear address of the top of the stack; `touched` the pages of memory
+    that were looked at, by address.
+    """
+
+    end: str
+    blocks: frozenset[Block]
+    reads: frozenset[tuple[int, int]]
+    undefined: frozenset[int]
+    interruptible: bool
+    halts: bool
+    instructions: int
+    stack: int
+    touched: frozenset[int]
+
+
+@functools.lru_cache(maxsize=8)
+def future(frozen: Frozen) -> Future:
+    """Look ahead from a frozen state."""
+    recorded = frozen.pages()
+    return _Look(frozen, lambda address: recorded.get(address, b"")).run()
+
+
+def trimmed(frozen: Frozen, page: Callable[[int], bytes]) -> Frozen:
+    """`frozen` with the memory that its future depends on, and no other.
+
+    `page` gives the PAGE bytes at a page's address, as they were when the state was frozen.
+    """
+    touched = _Look(frozen, page).run().touched
+    return replace(frozen, memory=Frozen.packed({address: page(address) for address in touched}))
+
+
+class _Look:
+    """One look ahead."""
+
+    def __init__(self, frozen: Frozen, page: Callable[[int], bytes]) -> None:
+        self._frozen = frozen
+        self._page = page
+        self._real = frozen.mode == Frozen.REAL
+        mode = unicorn.UC_MODE_16 if self._real else unicorn.UC_MODE_32
+        self._uc = _ENGINE.Uc(unicorn.UC_ARCH_X86, mode)
+        bits = capstone.CS_MODE_16 if self._real else capstone.CS_MODE_32
+        self._decoder = capstone.Cs(capstone.CS_ARCH_X86, bits)
+        self._checked: dict[tuple[int, bytes], tuple[int, bool, bool, str]] = {}
+        self._first: dict[int, bytes] = {}
+        """What was in each page that is mapped now, before anything was done to it."""
+        self._end = ""
+        self._trap = -1
+        self._after_hlt = -1
+        self._undecoded = False
+        self._flags_changed = True
+        self._order = [*REGISTERS, MEMORY]
+        self._code: dict[tuple[int, int], bytes] = {}
+        self._code_pages: set[int] = set()
+        self._written: set[int] = set()
+        """Pages that were written to since the anchor."""
+        self._steps = 0
+        # The anchor: a state that is waited for to come back (R. P. Brent 1980, An improved
+        # Monte Carlo factorization algorithm, section 2: a new one at each power of two).
+        self._anchor_linear = -1
+        self._anchor: dict[str, int] = {}
+        self._anchor_memory: dict[int, bytes] = {}
+        self._since, self._power = 0, 1
+        self._last_round = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin to note what is seen anew."""
+        self._seen: set[tuple[int, bytes]] = set()
+        self._blocks: set[Block] = set()
+        self._reads: set[tuple[int, int]] = set()
+        self._undefined: set[int] = set()
+        self._interruptible = False
+        self._halts = False
+        self._instructions = 0
+        self._stack = self._top_of_stack() if self._since else 1 << 32
+        self._flags_changed = True
+
+    def run(self) -> Future:
+        """Everything up to the end."""
+        self._map(0)  # the interrupt vectors, on which a lot depends
+        if self._frozen.halted and not self._frozen.interrupts_on:
+            self._map(self._frozen.linear)
+            self._end = HALTED
+        elif self._frozen.mode in (Frozen.REAL, Frozen.FLAT_32):
+            self._prepare()
+            while not self._end:
+                self._go_on()
+        else:
+            self._end = f"the processor is in {self._frozen.mode}"
+        return Future(
+            end=self._end,
+            blocks=frozenset(self._blocks),
+            reads=frozenset(self._reads),
+            undefined=frozenset(self._undefined),
+            interruptible=self._interruptible,
+            halts=self._halts,
+            instructions=self._instructions,
+            stack=self._stack,
+            touched=frozenset(self._first),
+        )
+
+    def _prepare(self) -> None:
+        uc = self._uc
+        for name, value in zip(REGISTERS, self._frozen.registers, strict=True):
+            # In Unicorn's 32-bit mode all segments are flat from the start.
+            if self._real or name not in _SELECTORS:
+                uc.reg_write(_IDENTIFIERS[name], value)
+        self._clean = uc.context_save()
+        uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
+        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._on_read)
+        uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._on_write)
+        uc.hook_add(unicorn.UC_HOOK_INTR, self._on_trap)
+        uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, self._on_unmapped)
+
+    def _go_on(self) -> None:
+        """Run until something has to be seen to."""
+        self._trap = -1
+        try:
+            self._uc.emu_start(self._linear(), 0xFFFF_FFFF)
+        except _ENGINE.UcError as error:
+            if not self._end and error.errno == unicorn.UC_ERR_INSN_INVALID:
+                self._undecoded = False
+                self._undefined.add(self._linear())
+                self._deliver(UNDEFINED)
+            elif not self._end:
+                self._end = f"it cannot be followed: {error}"
+            return
+        if self._end:
+            return
+        if self._trap >= 0:
+            self._calm()
+            self._deliver(self._trap)
+        elif self._linear() != self._after_hlt:
+            pass  # Unicorn comes up for air, as after an IRET
+        elif not self._register("EFLAGS") & _IF:
+            self._end = HALTED
+        else:
+            self._halts = True  # the interrupt that ends it comes, and goes
+
+    def _calm(self) -> None:
+        """Have Unicorn forget an exception: it would make a double fault of the next one."""
+        values = [(name, self._register(name)) for name in REGISTERS]
+        self._uc.context_restore(self._clean)
+        for name, value in values:
+            if self._real or name not in _SELECTORS:
+                self._write(name, value)
+
+    def _deliver(self, vector: int) -> None:
+        """An interrupt or exception in real mode (Intel SDM 2, INT n)."""
+        if not self._real:
+            self._end = f"interrupt or exception {vector:#x} in protected mode"
+            return
+        entry = self._peek(vector * 4, 4)
+        if self._end:
+            return
+        flags, cs, ip = (self._register(name) for name in ("EFLAGS", "CS", "EIP"))
+        stack = self._register("SS") * 16
+        pointer = self._register("ESP")
+        for word in (flags, cs, ip):
+            pointer = (pointer & ~0xFFFF) | (pointer - 2 & 0xFFFF)
+            self._poke(stack + (pointer & 0xFFFF), (word & 0xFFFF).to_bytes(2, "little"))
+        self._write("ESP", pointer)
+        self._write("EFLAGS", flags & ~(_IF | _TF))
+        self._write("CS", int.from_bytes(entry[2:], "little"))
+        self._write("EIP", int.from_bytes(entry[:2], "little"))
+        self._reads.add((vector * 4, 4))
+        self._flags_changed = True
+
+    # --- what Unicorn tells ---------------------------------------------------------------
+
+    def _on_block(self, uc: Any, linear: int, size: int, _: Any) -> None:
+        code = self._code.get((linear, size))
+        if code is None:
+            code = self._code[linear, size] = bytes(uc.mem_read(linear, size))
+            self._code_pages.update((linear & -PAGE, linear + size - 1 & -PAGE))
+        count, sets_flags, decoded, refused = self._check(linear, code)
+        if self._undecoded:
+            refused = "an instruction that is not looked into"
+        elif self._flags_changed:
+            flags = self._register("EFLAGS")
+            self._interruptible |= bool(flags & _IF)
+            refused = refused or ("it is single-stepped" if flags & _TF else "")
+        if refused:
+            self._stop(refused)
+            return
+        self._undecoded = not decoded
+        self._flags_changed = sets_flags
+        self._after_hlt = linear + size if code[-1:] == bytes([HLT]) else -1
+        self._steps += 1
+        self._since += 1
+        if linear == self._anchor_linear and self._is_back():
+            if self._last_round:
+                self._stop(CLOSED)
+                return
+            self._last_round = True
+            self._forget()
+        elif self._since > self._power and not self._last_round:
+            self._since, self._power = 1, self._power * 2
+            self._anchor_linear = linear
+            self._anchor = {name: self._register(name) for name in REGISTERS}
+            self._anchor_memory = {a: bytes(uc.mem_read(a, PAGE)) for a in self._first}
+            self._written.clear()
+        self._instructions += count
+        if self._steps > BLOCKS or self._instructions > INSTRUCTIONS:
+            self._stop(UNSEEN_END)
+            return
+        if (linear, code) not in self._seen:
+            self._seen.add((linear, code))
+            self._blocks.add(Block(self._register("CS"), linear, code))
+            self._stack = min(self._stack, self._top_of_stack())
+
+    def _on_read(self, uc: Any, access: int, address: int, size: int, value: int, _: Any) -> None:
+        self._reads.add((address, size))
+
+    def _on_write(self, uc: Any, access: int, address: int, size: int, value: int, _: Any) -> None:
+        self._wrote(address, size)
+
+    def _on_trap(self, uc: Any, vector: int, _: Any) -> None:
+        self._trap = vector
+        uc.emu_stop()
+
+    def _on_unmapped(
+        self, uc: Any, access: int, address: int, size: int, value: int, _: Any
+    ) -> bool:
+        return self._map(address) and self._map(address + max(size, 1) - 1)
+
+    # --- below ----------------------------------------------------------------------------
+
+    def _stop(self, end: str) -> None:
+        self._end = end
+        self._uc.emu_stop()
+
+    def _check(self, linear: int, code: bytes) -> tuple[int, bool, bool, str]:
+        """Of a block: instructions, whether it sets flags, whether all of it was decoded, and why
+        it cannot be followed ("" if it can)."""
+        known = self._checked.get((linear, code))
+        if known is None:
+            known = self._checked[linear, code] = self._checked_now(linear, code)
+        return known
+
+    def _checked_now(self, linear: int, code: bytes) -> tuple[int, bool, bool, str]:
+        if BIOS <= linear < BIOS_END:
+            return 1, True, True, "" if code[:1] == bytes([IRET]) else "it is in the BIOS"
+        count, length, sets_flags = 0, 0, False
+        for _, size, mnemonic, operands in self._decoder.disasm_lite(code, linear):
+            name = mnemonic.split()[-1]
+            count, length = count + 1, length + size
+            sets_flags |= name in _SETS_FLAGS
+            refused = (
+                name not in _KNOWN
+                or _CONTROL_REGISTER.search(operands) is not None
+                or (not self._real and (name in _OF_REAL_MODE or _LOADS_SEGMENT.match(operands)))
+            )
+            if refused:
+                return count, sets_flags, True, f"it comes to {mnemonic} {operands}".strip()
+        return count, sets_flags, length == len(code), ""
+
+    def _is_back(self) -> bool:
+        """Whether registers and memory are what they were at the anchor."""
+        # What differs now will differ next time, too: it is looked at first.
+        for i, what in enumerate(self._order):
+            if not self._is_same(what):
+                self._order.insert(0, self._order.pop(i))
+                return False
+        return True
+
+    def _is_same(self, what: str) -> bool:
+        if what != MEMORY:
+            return self._register(what) == self._anchor[what]
+        return all(
+            self._uc.mem_read(page, PAGE) == self._anchor_memory.get(page, self._first[page])
+            for page in self._written
+        )
+
+    def _wrote(self, address: int, size: int) -> None:
+        pages = {address & -PAGE, address + size - 1 & -PAGE}
+        self._written |= pages
+        if pages & self._code_pages:
+            self._code.clear()
+
+    def _map(self, address: int) -> bool:
+        """Bring in the page that holds `address`; ends the look ahead where there is no RAM."""
+        page = address & ~(PAGE - 1)
+        if page in self._first:
+            return True
+        if ADAPTER <= page < BIOS or page >= self._frozen.ram:
+            self._end = f"it touches {address:#x}, which is no RAM"
+            return False
+        content = self._page(page)
+        if len(content) != PAGE:
+            self._end = f"memory at {address:#x} was not recorded"
+            return False
+        self._uc.mem_map(page, PAGE)
+        self._uc.mem_write(page, content)
+        self._first[page] = content
+        return True
+
+    def _peek(self, address: int, size: int) -> bytes:
+        if self._map(address) and self._map(address + size - 1):
+            return bytes(self._uc.mem_read(address, size))
+        return bytes(size)
+
+    def _poke(self, address: int, data: bytes) -> None:
+        if self._map(address) and self._map(address + len(data) - 1):
+            self._uc.mem_write(address, data)
+            self._wrote(address, len(data))
+
+    def _register(self, name: str) -> int:
+        return int(self._uc.reg_read(_IDENTIFIERS[name]))
+
+    def _write(self, name: str, value: int) -> None:
+        self._uc.reg_write(_IDENTIFIERS[name], value)
+
+    def _linear(self) -> int:
+        base = self._register("CS") * 16 if self._real else 0
+        return base + self._register("EIP")
+
+    def _top_of_stack(self) -> int:
+        base = self._register("SS") * 16 if self._real else 0
+        return base + (self._register("ESP") & (0xFFFF if self._real else 0xFFFF_FFFF))

@@ -1,0 +1,73 @@
+"""What was never code: memory that a processor executes only when it has run wild."""
+
+from __future__ import annotations
+
+import re
+
+from harness.observation import PAGE, Frozen, Handover
+from harness.outcome.future import (
+    ADAPTER,
+    BIOS,
+    BIOS_END,
+    CLOSED,
+    IRET,
+    UNSEEN_END,
+    Block,
+    future,
+)
+from harness.outcome.outside import EBDA_SEGMENT, interrupts_could_end
+
+TABLES_END = 0x500
+"""End of the interrupt vectors and the BIOS data area."""
+
+_SAME = re.compile(rb"\A(\x00+|\xff+)\Z")
+_TEXT = re.compile(rb"[\t\n\r -~]{24,}")
+"""So much text in a row is no code by chance."""
+
+SLED = 64
+"""A runaway that is not seen to close has executed at least so many instructions, none of them
+code."""
+
+
+def never_code(block: Block, frozen: Frozen, handover: Handover | None) -> bool:
+    """Whether what `block` executes was put there by nobody, or not to be executed.
+
+    Zeros and FFh, as fresh memory has them; the interrupt vectors as the BIOS set them, and
+    its data areas; text.
+    """
+    start, end = block.linear, block.linear + len(block.code)
+    if _SAME.match(block.code):
+        return True
+    if end <= TABLES_END:
+        return handover is not None and block.code == handover.tables[start:end]
+    pages = frozen.pages()
+    first = pages.get(0, bytes(PAGE))
+    ebda = int.from_bytes(first[EBDA_SEGMENT : EBDA_SEGMENT + 2], "little") * 16
+    if ebda <= start < ADAPTER:
+        return True
+    page, place = pages.get(start & ~(PAGE - 1), b""), start & (PAGE - 1)
+    around = (m.span() for m in _TEXT.finditer(page))
+    return any(a <= place and place + len(block.code) <= b for a, b in around)
+
+
+def runs_wild(frozen: Frozen, handover: Handover | None) -> bool:
+    """Whether all that the processor executes from here on was never code.
+
+    It may bounce off the BIOS's bare IRET, which answers the invalid opcodes that it stumbles
+    over. Interrupts come and go, as long as their handlers are the BIOS's.
+    """
+    if ADAPTER <= frozen.linear < BIOS:
+        return True
+    ahead = future(frozen)
+    if ahead.end not in (CLOSED, UNSEEN_END) or ahead.instructions < SLED:
+        return False
+    blocks = [b for b in ahead.blocks if not _bare_iret(b)]
+    if not blocks or not all(
+        b.linear in ahead.undefined or never_code(b, frozen, handover) for b in blocks
+    ):
+        return False
+    return not interrupts_could_end(frozen, handover)
+
+
+def _bare_iret(block: Block) -> bool:
+    return BIOS <= block.linear < BIOS_END and block.code[:1] == bytes([IRET])
