@@ -43,6 +43,7 @@ from harness.observation import (
     write_recording,
 )
 from harness.outcome import rules
+from harness.outcome.explain import explain
 from harness.outcome.future import trimmed
 from harness.outcome.kinds import NEXT_DEVICE, Booted, Hung, NoBootDevice, NoDrive, Outcome
 from harness.outcome.moments import Moment
@@ -115,12 +116,14 @@ class _Freezing:
 class Boot:
     """One boot of the host: what happened, and what was seen.
 
-    `luns` is what was in the drive when the host was started; `data_partition` is None
-    without a gadget.
+    `stream` is everything, `judged` how much of it decided the outcome: what the rig tried
+    afterwards comes later. `luns` is what was in the drive when the host was started;
+    `data_partition` is None without a gadget.
     """
 
     outcome: Outcome
     stream: tuple[Observation, ...]
+    judged: int
     luns: tuple[Lun, ...]
     data_partition: str | None
     script: str
@@ -138,22 +141,18 @@ class Boot:
     @property
     def asked(self) -> Asked:
         """What the host asked of the drive, and what it heard."""
-        return asked(self.stream)
+        return asked(self.stream[: self.judged])
 
     def explain(self) -> str:
-        """A sentence that says what the PC did, then what led to it, a line each."""
-        said = [o.text for o in self.stream if isinstance(o, BiosLine) and o.text.strip()]
-        lines = [f"{self.outcome}{self._drive()}: {self.outcome.why}"]
-        if isinstance(self.outcome, NoDrive):
-            lines[0] += f"; {self.script}"
+        """What the PC did and why, in a few lines for a bug report (`harness.outcome.explain`).
+
+        All of it is printable: it holds what the firmware and its media have written.
+        """
+        device = ""
         if self.data_partition is not None:
-            heard = self.asked
-            drive = "it has no medium" if heard.heard_empty else "nothing of a missing medium"
-            questions = ", ".join(dict.fromkeys(heard.answered)) or "nothing"
-            lines.append(f"drive: asked {questions}; said {drive}")
-            lines.append(f"device: data partition {self.data_partition}; {self.script}")
-        lines.append("BIOS: " + " | ".join(printable(line, 100) for line in said[-3:]))
-        return "\n".join(lines)
+            device = f"data partition {self.data_partition}; {self.script}"
+        text = explain(self.outcome, self.stream[: self.judged], self._drive(), device)
+        return "\n".join(printable(line, 600) for line in text.splitlines())
 
     def _drive(self) -> str:
         """Such as " with /dev/mmcblk0p3 in the drive"."""
@@ -339,6 +338,7 @@ class Host:
         self._rig = rig
         self._pc: Pc | None = None
         self._outcome: Outcome | None = None
+        self._judged = 0
 
     def boot(
         self,
@@ -362,12 +362,14 @@ class Host:
         if rig.gadget.collision is not None:
             raise rig.gadget.collision
         outcome = rules.decide(rig.recorder.seen())
+        self._judged = len(rig.recorder.seen())
         if not isinstance(outcome, NoDrive):
             outcome = self._run(controller, press, next_device, seconds)
         rig.record.outcome = self._outcome = outcome
         boot = Boot(
             outcome,
             rig.recorder.seen(),
+            self._judged,
             rig.gadget.state.luns,
             rig.record.data_partition if rig.gadget.running else None,
             rig.gadget.script,
@@ -403,7 +405,7 @@ class Host:
         started = time.monotonic()
         self._pc.release()
         try:
-            outcome = self._watch(self._pc, relay, seconds, press)
+            outcome, self._judged = self._watch(self._pc, relay, seconds, press)
             rig.record.boot_seconds = round(time.monotonic() - started, 3)
             if press is not None:
                 self._await_reset()
@@ -420,8 +422,13 @@ class Host:
         except CableError as problem:
             self._device_died(problem)
 
-    def _watch(self, pc: Pc, relay: Relay | None, seconds: float, press: Moment | None) -> Outcome:
-        """Until the outcome is proven, or the host's time is up."""
+    def _watch(
+        self, pc: Pc, relay: Relay | None, seconds: float, press: Moment | None
+    ) -> tuple[Outcome, int]:
+        """Until the outcome is proven, or the host's time is up.
+
+        Returns it, and how many observations it took.
+        """
         rig = self._rig
         judge = rules.Judge()
         patience = Deadline.after(seconds * PATIENCE, "the host to use up its time")
@@ -430,10 +437,10 @@ class Host:
         freezing = _Freezing()
         stream = rig.recorder.seen()
         while True:
-            fresh, judged = stream[judged:], len(stream)
-            for seen in fresh:
+            for seen in stream[judged:]:
+                judged += 1
                 if (outcome := judge.see(seen)) is not None:
-                    return outcome
+                    return outcome, judged
             if relay is not None and relay.problem is not None:
                 self._device_died(relay.problem)
                 stream = rig.recorder.seen()
@@ -507,7 +514,7 @@ class Host:
         self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
         self._await_reset(since)
         self._done()
-        if relay is not None:
+        if relay is not None and rig.gadget.plugged:
             self._act(Acted.UNPLUGGED, relay.detach)
             since = len(rig.recorder.seen())
             pc.reset()
@@ -537,14 +544,15 @@ class Host:
         not at all, that the host had given up on the drive; NotJudged when the host looked at
         the gadget and did not ask its drive.
         """
-        if not any(isinstance(o, ControlRequest | BusReset) for o in boot.stream):
+        stream = boot.stream[: boot.judged]
+        if not any(isinstance(o, ControlRequest | BusReset) for o in stream):
             raise RigFault("the gadget was plugged in and the host never looked at it")
-        promised = any(isinstance(o, GadgetState) and o.drive_promised for o in boot.stream)
+        promised = any(isinstance(o, GadgetState) and o.drive_promised for o in stream)
         if not (must_ask_drive and promised) or not isinstance(boot.outcome, Booted | NoBootDevice):
             return
-        if late := slow_answer(boot.stream):
+        if late := slow_answer(stream):
             raise RigFault(f"{late}, and the host gave up on it ({boot.outcome}): {TOO_BUSY}")
-        if lost := lost_request(boot.stream):
+        if lost := lost_request(stream):
             raise RigFault(
                 f"the host gave up on a request that never came to the cable ({lost}; "
                 f"{boot.outcome}): {TOO_BUSY}"

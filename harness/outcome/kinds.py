@@ -80,7 +80,7 @@ class Recovery:
 
     ps2: Literal["resets", "dead"]
     gadget_keyboard: Literal["resets", "dead", "not_driven"]
-    boots_without_drive: bool
+    boots_without_drive: bool | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,11 +280,13 @@ def recovered(stream: Stream) -> Recovery | None:
     def reset_by(what: str) -> bool:
         return any(isinstance(s, HostEvent) and s.name == "RESET" and s.guest for s in tried[what])
 
-    if Acted.PS2 not in tried or Acted.UNPLUGGED not in tried:
+    if Acted.PS2 not in tried:
         return None
-    booted = any(
-        isinstance(s, BiosLine) and s.text.startswith(MARK) for s in tried[Acted.UNPLUGGED]
-    )
+    booted = None
+    if Acted.UNPLUGGED in tried:
+        booted = any(
+            isinstance(s, BiosLine) and s.text.startswith(MARK) for s in tried[Acted.UNPLUGGED]
+        )
     keyboard = Acted.GADGET_KEYBOARD
     return Recovery(
         ps2="resets" if reset_by(Acted.PS2) else "dead",
