@@ -55,7 +55,9 @@ def could_end(frozen: Frozen, handover: Handover | None) -> str:
     if ahead.interruptible and frozen.lines:
         if _reads(ahead.reads, BIOS_DATA, BIOS_DATA_END):
             return "what the BIOS's interrupt handlers write into its data area"
-        if _reads(ahead.reads, ahead.stack - HANDLERS_STACK, ahead.stack):
+        # Code is read, too: a handler's stack may lie on it.
+        code = frozenset((b.linear, len(b.code)) for b in ahead.blocks)
+        if _reads(ahead.reads | code, ahead.stack - HANDLERS_STACK, ahead.stack):
             return "what interrupt handlers leave below the stack"
     return interrupts_could_end(frozen, handover)
 
