@@ -31,6 +31,9 @@ from harness.observation import PAGE, REGISTERS, Frozen
 INSTRUCTIONS = 200_000
 """How far ahead is looked. A loop with a longer round is not seen to close."""
 
+DISTINCT = 8_000
+"""How many different instructions may be among them: to translate one takes most of the time."""
+
 BLOCKS = 12_000
 """The same in blocks, runs of instructions without a branch: each costs some microseconds."""
 
@@ -44,6 +47,9 @@ BIOS, BIOS_END = 0xC0000, 0x100000
 HLT, IRET = 0xF4, 0xCF
 """SeaBIOS answers what it does not know with a bare IRET (src/romlayout.S, entry_iret_official)."""
 
+SLED = bytes(32)
+"""So many zeros are a run of them."""
+
 UNDEFINED = 6
 """The vector of the exception for an invalid opcode (Intel SDM 3, 6.15)."""
 
@@ -54,7 +60,8 @@ MEMORY = "memory"
 _ENGINE: Any = unicorn
 """The module with its own types, which are not complete, left out."""
 _SELECTORS = ("CS", "SS", "DS", "ES", "FS", "GS")
-_IDENTIFIERS = {name: int(getattr(x86, f"UC_X86_REG_{name}")) for name in REGISTERS}
+_PARTS = ("AL", "BX", "SI")
+_IDENTIFIERS = {name: int(getattr(x86, f"UC_X86_REG_{name}")) for name in (*REGISTERS, *_PARTS)}
 
 # Instructions that compute, move data within RAM, or branch: what they read there Unicorn
 # tells, and none of them asks the world outside. Names as capstone has them.
@@ -142,6 +149,7 @@ class _Look:
         self._end = ""
         self._trap = -1
         self._after_hlt = -1
+        self._sled = self._slid = self._over_the_edge = False
         self._undecoded = False
         self._flags_changed = True
         self._order = [*REGISTERS, MEMORY]
@@ -149,7 +157,7 @@ class _Look:
         self._code_pages: set[int] = set()
         self._written: set[int] = set()
         """Pages that were written to since the anchor."""
-        self._steps = 0
+        self._steps = self._distinct = 0
         # The anchor: a state that is waited for to come back (R. P. Brent 1980, An improved
         # Monte Carlo factorization algorithm, section 2: a new one at each power of two).
         self._anchor_linear = -1
@@ -211,6 +219,7 @@ class _Look:
     def _go_on(self) -> None:
         """Run until something has to be seen to."""
         self._trap = -1
+        self._sled = self._over_the_edge = False
         try:
             self._uc.emu_start(self._linear(), 0xFFFF_FFFF)
         except _ENGINE.UcError as error:
@@ -223,7 +232,12 @@ class _Look:
             return
         if self._end:
             return
-        if self._trap >= 0:
+        if self._sled:
+            self._slide()
+        elif self._over_the_edge:
+            # QEMU wraps around at the end of a segment, where Unicorn runs on.
+            self._write("EIP", self._register("EIP") & 0xFFFF)
+        elif self._trap >= 0:
             self._calm()
             self._deliver(self._trap)
         elif self._linear() != self._after_hlt:
@@ -232,6 +246,35 @@ class _Look:
             self._end = HALTED
         else:
             self._halts = True  # the interrupt that ends it comes, and goes
+
+    def _slide(self) -> None:
+        """Be at the end of a run of zeros, `add [bx+si], al` for each two, as if all were run.
+
+        They are the commonest runaway, and to translate thousands would take seconds. The last
+        one is left to be run, for the flags.
+        """
+        self._slid = True
+        start, offset = self._linear(), self._register("EIP")
+        length = 0
+        while offset + length < 0x10000:
+            left = min(PAGE - (start + length) % PAGE, 0x10000 - offset - length)
+            part = self._peek(start + length, left)
+            length += len(part) - len(part.lstrip(b"\0"))
+            if part.lstrip(b"\0"):
+                break
+        skipped = length // 2 - 1
+        target = self._register("BX") + self._register("SI") & 0xFFFF
+        target += self._register("DS") * 16
+        if start <= target < start + length:
+            self._end = "it changes the zeros that it comes to"
+        if self._end or skipped < 1:
+            return
+        value = self._peek(target, 1)[0] + skipped * self._register("AL")
+        self._poke(target, bytes([value & 0xFF]))
+        self._reads.add((target, 1))
+        self._blocks.add(Block(self._register("CS"), start, SLED))
+        self._instructions += skipped
+        self._write("EIP", offset + 2 * skipped)
 
     def _calm(self) -> None:
         """Have Unicorn forget an exception: it would make a double fault of the next one."""
@@ -265,10 +308,19 @@ class _Look:
     # --- what Unicorn tells ---------------------------------------------------------------
 
     def _on_block(self, uc: Any, linear: int, size: int, _: Any) -> None:
+        if self._real and linear - self._register("CS") * 16 > 0xFFFF:
+            self._over_the_edge = True
+            uc.emu_stop()
+            return
         code = self._code.get((linear, size))
         if code is None:
             code = self._code[linear, size] = bytes(uc.mem_read(linear, size))
             self._code_pages.update((linear & -PAGE, linear + size - 1 & -PAGE))
+        if self._real and code.startswith(SLED) and not self._slid:
+            self._sled = True
+            uc.emu_stop()
+            return
+        self._slid = False
         count, sets_flags, decoded, refused = self._check(linear, code)
         if self._undecoded:
             refused = "an instruction that is not looked into"
@@ -297,7 +349,8 @@ class _Look:
             self._anchor_memory = {a: bytes(uc.mem_read(a, PAGE)) for a in self._first}
             self._written.clear()
         self._instructions += count
-        if self._steps > BLOCKS or self._instructions > INSTRUCTIONS:
+        self._distinct += 0 if (linear, code) in self._seen else count
+        if self._steps > BLOCKS or self._instructions > INSTRUCTIONS or self._distinct > DISTINCT:
             self._stop(UNSEEN_END)
             return
         if (linear, code) not in self._seen:

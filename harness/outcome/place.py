@@ -16,30 +16,39 @@ from harness.observation import (
     ScsiCommand,
     ScsiReply,
 )
-from harness.outcome.future import BIOS, BIOS_END
+from harness.outcome.future import BIOS, BIOS_END, HLT, IRET
 from harness.outcome.kinds import Last, Where
 
 BOOT_SECTOR, SECTOR = 0x7C00, 512
 SYSTEM_ROM = 0xE0000
 """From here on it is the BIOS, below that option ROMs (SeaBIOS, src/config.h)."""
 
-HLT = 0xF4
 INSTRUCTIONS = 6
 CLUE = 12
 """So many bytes in a row are found in a sector by chance only if they are all alike."""
 
 
 def where(frozen: Frozen, handover: Handover | None, stream: Sequence[Observation]) -> Where:
-    """Where the processor is: of a halted one, at its HLT."""
+    """Where the processor is: of a halted one, at its HLT.
+
+    At the BIOS's bare IRET, with which it answers what it does not know, what counts is where
+    that leads.
+    """
     pages = frozen.pages()
-    linear = frozen.linear
-    back = 1 if frozen.halted and _memory(pages, linear - 1, 1) == bytes([HLT]) else 0
-    code = _memory(pages, linear - back, 64)
+    cs, ip, linear = frozen["CS"], frozen["EIP"], frozen.linear
+    if frozen.halted and _memory(pages, linear - 1, 1) == bytes([HLT]):
+        ip, linear = ip - 1, linear - 1
+    elif frozen.mode == Frozen.REAL and SYSTEM_ROM <= linear < BIOS_END:
+        stack = _memory(pages, frozen["SS"] * 16 + (frozen["ESP"] & 0xFFFF), 4)
+        if _memory(pages, linear, 1) == bytes([IRET]) and len(stack) == 4:
+            ip, cs = int.from_bytes(stack[:2], "little"), int.from_bytes(stack[2:], "little")
+            linear = cs * 16 + ip
+    code = _memory(pages, linear, 64)
     return Where(
-        cs=frozen["CS"],
-        ip=frozen["EIP"] - back,
-        listing=_listing(code, frozen["EIP"] - back, wide=frozen.mode == Frozen.FLAT_32),
-        origin=_origin(linear - back, code, handover),
+        cs=cs,
+        ip=ip,
+        listing=_listing(code, ip, wide=frozen.mode == Frozen.FLAT_32),
+        origin=_origin(linear, code, handover),
     )
 
 
