@@ -90,12 +90,16 @@ class Block:
 class Future:
     """How it goes on.
 
-    `end` is CLOSED, HALTED, or says in words what stopped the look ahead. `blocks`, `reads` and
-    the rest are those of one round of a closed loop, else of all that was seen. `reads` are
-    linear (address, bytes) of data; `undefined` linear addresses of opcodes that are none;
-    `interruptible` whether interrupts are let in anywhere; `halts` whether it passes a HLT;
-    `stack` the lowest linear address of the top of the stack; `touched` the pages of memory
-    that were looked at, by address.
+    `end` is CLOSED, HALTED, or says in words what stopped the look ahead.
+
+    Of one round of a closed loop, else of all that was seen: `blocks`, `instructions`,
+    `undefined`, the linear addresses of opcodes that are none, and `halts`, whether it passes a
+    HLT.
+
+    Of all that was seen, the way into the loop included, since whoever interferes there may
+    keep it from its loop: `reads`, linear (address, bytes) of data; `interruptible`, whether
+    interrupts are let in anywhere; `stack`, the lowest linear address of the top of the stack;
+    `touched`, the pages of memory that were looked at, by address.
     """
 
     end: str
@@ -157,19 +161,18 @@ class _Look:
         self._anchor_memory: dict[int, bytes] = {}
         self._since, self._power = 0, 1
         self._last_round = False
-        self._forget()
+        self._reads: set[tuple[int, int]] = set()
+        self._interruptible = False
+        self._stack = 1 << 32
+        self._begin_round()
 
-    def _forget(self) -> None:
-        """Begin to note what is seen anew."""
+    def _begin_round(self) -> None:
+        """Begin to note anew what is told of one round."""
         self._seen: set[tuple[int, bytes]] = set()
         self._blocks: set[Block] = set()
-        self._reads: set[tuple[int, int]] = set()
         self._undefined: set[int] = set()
-        self._interruptible = False
         self._halts = False
         self._instructions = 0
-        self._stack = self._top_of_stack() if self._since else 1 << 32
-        self._flags_changed = True
 
     def run(self) -> Future:
         """Everything up to the end."""
@@ -289,7 +292,7 @@ class _Look:
                 self._stop(CLOSED)
                 return
             self._last_round = True
-            self._forget()
+            self._begin_round()
         elif self._since > self._power and not self._last_round:
             self._since, self._power = 1, self._power * 2
             self._anchor_linear = linear
