@@ -217,6 +217,10 @@ class _Look:
     def _go_on(self) -> None:
         """Run until something has to be seen to."""
         self._trap = -1
+        if self._real and self._register("EIP") > 0xFFFF:
+            # Unicorn would start at another address.
+            self._end = "it runs out of its segment"
+            return
         try:
             self._uc.emu_start(self._linear(), 0xFFFF_FFFF)
         except _ENGINE.UcError as error:
