@@ -43,6 +43,9 @@ def _vectors(lines: int) -> list[int]:
 def could_end(frozen: Frozen, handover: Handover | None) -> str:
     """Who could end the loop ahead of `frozen`, in words; "" when nobody can."""
     ahead = future(frozen)
+    # Of the BIOS nothing but a bare IRET is executed, which nobody writes.
+    code = {(b.linear, len(b.code)) for b in ahead.blocks if not BIOS <= b.linear < BIOS_END}
+    reads = ahead.reads | code
     ebda = int.from_bytes(_first_page(frozen)[EBDA_SEGMENT : EBDA_SEGMENT + 2], "little") * 16
     written_by_devices = [
         (ebda, ADAPTER),
@@ -50,12 +53,12 @@ def could_end(frozen: Frozen, handover: Handover | None) -> str:
         (frozen.ram - BIOS_HEAP, frozen.ram),
     ]
     for start, end in written_by_devices:
-        if _reads(ahead.reads, start, end):
+        if _reads(reads, start, end):
             return f"what devices and the BIOS write between {start:#x} and {end:#x}"
     if ahead.interruptible and frozen.lines:
-        if _reads(ahead.reads, BIOS_DATA, BIOS_DATA_END):
+        if _reads(reads, BIOS_DATA, BIOS_DATA_END):
             return "what the BIOS's interrupt handlers write into its data area"
-        if _reads(ahead.reads, ahead.stack - HANDLERS_STACK, ahead.stack):
+        if _reads(reads, ahead.stack - HANDLERS_STACK, ahead.stack):
             return "what interrupt handlers leave below the stack"
     return interrupts_could_end(frozen, handover)
 
