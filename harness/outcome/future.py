@@ -422,5 +422,8 @@ class _Look:
         return base + self._register("EIP")
 
     def _top_of_stack(self) -> int:
-        base = self._register("SS") * 16 if self._real else 0
-        return base + (self._register("ESP") & (0xFFFF if self._real else 0xFFFF_FFFF))
+        pointer = self._register("ESP")
+        if not self._real:
+            return pointer
+        # With SP at 0 the next word goes to the segment's end.
+        return self._register("SS") * 16 + ((pointer - 1 & 0xFFFF) + 1)

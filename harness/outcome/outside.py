@@ -25,14 +25,20 @@ BIOS_HEAP = 512 * 1024
 HANDLERS_STACK = 512
 """What the BIOS's interrupt handlers may use of the stack that they come upon."""
 
-CALLED_BY_HANDLERS = {0: (0x1C,), 1: (0x05, 0x15, 0x1B), 8: (0x4A,)}
+_OF_KEYS = (0x05, 0x15, 0x1B)
+CALLED_BY_HANDLERS = {0: (0x1C, *_OF_KEYS), 1: _OF_KEYS, 8: (0x4A,), 9: (0x0A,), 13: (0x02,)}
 """What the BIOS calls from within the handler of an interrupt line: the user's timer tick; print
-screen, the keyboard hook and break; the alarm. IBM PC/AT Technical Reference, section 5."""
+screen, the keyboard hook and break; the alarm; line 2 of the PC; the NMI, of the coprocessor.
+IBM PC/AT Technical Reference, section 5. SeaBIOS takes USB keyboards' keys at the timer tick
+(src/clock.c, clock_update)."""
+
+SPURIOUS = (0x0F, 0x77)
+"""What an interrupt controller gives when a line that it let in is low again (Intel 8259A)."""
 
 
 def _vectors(lines: int) -> list[int]:
     """The interrupt vectors that may be used while those lines are let in."""
-    used = []
+    used = list(SPURIOUS)
     for line in range(16):
         if lines >> line & 1:
             used.append(8 + line if line < 8 else 0x70 + line - 8)
