@@ -169,11 +169,11 @@ class Judge:
         ahead = future(frozen)
         wild = runs_wild(frozen, self._handover)
         if not wild and (ahead.end != CLOSED or could_end(frozen, self._handover)):
+            self._suspect = None  # wherever it was, it got out of there
             return None
         # Seen twice, because the look ahead is a model of the processor and not the processor.
-        before, self._suspect = self._suspect, self._suspect or frozen
-        if before is None or not _same(before, frozen, wild=wild):
-            self._suspect = frozen
+        before, self._suspect = self._suspect, frozen
+        if before is None or not self._same(before, frozen, wild=wild):
             return None
         if (
             wild
@@ -186,6 +186,12 @@ class Judge:
             return self._hung_as("idle", frozen, what)
         what = f"a loop of {ahead.instructions} instructions that nothing can end"
         return self._hung_as("spinning", frozen, what)
+
+    def _same(self, before: Frozen, now: Frozen, *, wild: bool) -> bool:
+        """Whether the processor is in the same loop as before; runs wild as before."""
+        if wild:
+            return runs_wild(before, self._handover)
+        return future(before).blocks == future(now).blocks
 
     def _hung_as(self, how: str, frozen: Frozen, what: str) -> Hung:
         place = where(frozen, self._handover, self._seen)
@@ -230,13 +236,6 @@ class Judge:
         return self._reset_loop(RESETS_AT_THE_END) or Inconclusive(
             why=f"after {up.seconds:g} s nothing was proven; {words}"
         )
-
-
-def _same(before: Frozen, now: Frozen, *, wild: bool) -> bool:
-    """Whether the processor is in the same loop as before; runs wild as before."""
-    if wild:
-        return True
-    return future(before).blocks == future(now).blocks
 
 
 def _no_drive(state: GadgetState) -> Outcome | None:
