@@ -77,11 +77,14 @@ _KNOWN_WORDS = """
 """
 _KNOWN = frozenset(_KNOWN_WORDS.split())
 _SETS_FLAGS = frozenset({"cli", "sti", "popf", "popfd", "iret", "iretd"})
-_OF_REAL_MODE_WORDS = "int int3 into iret iretd lds les lfs lgs lss lcall ljmp retf retfw"
+_OF_REAL_MODE_WORDS = "int int3 into iret iretd lds les lfs lgs lss lcall ljmp retf retfw xlatb"
 _OF_REAL_MODE = frozenset(_OF_REAL_MODE_WORDS.split())
-"""What loads a segment register or uses the interrupt table."""
+"""What loads a segment register or uses the interrupt table, and XLATB, of which capstone does
+not tell the segment. Not looked into in FLAT_32: there the look ahead has no selectors and no
+descriptor tables."""
 _CONTROL_REGISTER = re.compile(r"\b[cdt]r\d")
-_LOADS_SEGMENT = re.compile(r"^[cdefgs]s(,|$)")
+_SEGMENT = re.compile(r"(^|, )[cdefgs]s(,|$)|\b[fg]s:")
+"""A segment register as an operand, or one of those two that need not be flat."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,16 @@ class Block:
 class Future:
     """How it goes on.
 
-    `end` is CLOSED, HALTED, or says in words what stopped the look ahead. `blocks`, `reads` and
-    the rest are those of one round of a closed loop, else of all that was seen. `reads` are
-    linear (address, bytes) of data; `undefined` linear addresses of opcodes that are none;
-    `interruptible` whether interrupts are let in anywhere; `halts` whether it passes a HLT;
-    `stack` the lowest linear address of the top of the stack; `touched` the pages of memory
-    that were looked at, by address.
+    `end` is CLOSED, HALTED, or says in words what stopped the look ahead.
+
+    Of one round of a closed loop, else of all that was seen: `blocks`, `instructions`,
+    `undefined`, the linear addresses of opcodes that are none, and `halts`, whether it passes a
+    HLT.
+
+    Of all that was seen, the way into the loop included, since whoever interferes there may
+    keep it from its loop: `reads`, linear (address, bytes) of data; `interruptible`, whether
+    interrupts are let in anywhere; `stack`, the lowest linear address of the top of the stack;
+    `touched`, the pages of memory that were looked at, by address.
     """
 
     end: str
@@ -165,19 +172,18 @@ class _Look:
         self._anchor_memory: dict[int, bytes] = {}
         self._since, self._power = 0, 1
         self._last_round = False
-        self._forget()
+        self._reads: set[tuple[int, int]] = set()
+        self._interruptible = False
+        self._stack = 1 << 32
+        self._begin_round()
 
-    def _forget(self) -> None:
-        """Begin to note what is seen anew."""
+    def _begin_round(self) -> None:
+        """Begin to note anew what is told of one round."""
         self._seen: set[tuple[int, bytes]] = set()
         self._blocks: set[Block] = set()
-        self._reads: set[tuple[int, int]] = set()
         self._undefined: set[int] = set()
-        self._interruptible = False
         self._halts = False
         self._instructions = 0
-        self._stack = self._top_of_stack() if self._since else 1 << 32
-        self._flags_changed = True
 
     def run(self) -> Future:
         """Everything up to the end."""
@@ -220,6 +226,10 @@ class _Look:
         """Run until something has to be seen to."""
         self._trap = -1
         self._sled = self._over_the_edge = False
+        if self._real and self._register("EIP") > 0xFFFF:
+            # Unicorn would start at another address.
+            self._end = "it runs out of its segment"
+            return
         try:
             self._uc.emu_start(self._linear(), 0xFFFF_FFFF)
         except _ENGINE.UcError as error:
@@ -341,7 +351,7 @@ class _Look:
                 self._stop(CLOSED)
                 return
             self._last_round = True
-            self._forget()
+            self._begin_round()
         elif self._since > self._power and not self._last_round:
             self._since, self._power = 1, self._power * 2
             self._anchor_linear = linear
@@ -396,7 +406,10 @@ class _Look:
             refused = (
                 name not in _KNOWN
                 or _CONTROL_REGISTER.search(operands) is not None
-                or (not self._real and (name in _OF_REAL_MODE or _LOADS_SEGMENT.match(operands)))
+                or (
+                    not self._real
+                    and (name in _OF_REAL_MODE or _SEGMENT.search(operands) is not None)
+                )
             )
             if refused:
                 return count, sets_flags, True, f"it comes to {mnemonic} {operands}".strip()
@@ -463,5 +476,8 @@ class _Look:
         return base + self._register("EIP")
 
     def _top_of_stack(self) -> int:
-        base = self._register("SS") * 16 if self._real else 0
-        return base + (self._register("ESP") & (0xFFFF if self._real else 0xFFFF_FFFF))
+        pointer = self._register("ESP")
+        if not self._real:
+            return pointer
+        # With SP at 0 the next word goes to the segment's end.
+        return self._register("SS") * 16 + ((pointer - 1 & 0xFFFF) + 1)

@@ -20,6 +20,9 @@ from harness.outcome.outside import EBDA_SEGMENT, interrupts_could_end
 TABLES_END = 0x500
 """End of the interrupt vectors and the BIOS data area."""
 
+EBDA_LOWEST = 0x80000
+"""The BIOS's extended data area is at the end of conventional memory, far above this."""
+
 _SAME = re.compile(rb"\A(\x00+|\xff+)\Z")
 _TEXT = re.compile(rb"[\t\n\r -~]{24,}")
 """So much text in a row is no code by chance."""
@@ -40,12 +43,12 @@ def never_code(block: Block, frozen: Frozen, handover: Handover | None) -> bool:
         return True
     if end <= TABLES_END:
         return handover is not None and block.code == handover.tables[start:end]
-    pages = frozen.pages()
-    first = pages.get(0, bytes(PAGE))
-    ebda = int.from_bytes(first[EBDA_SEGMENT : EBDA_SEGMENT + 2], "little") * 16
-    if ebda <= start < ADAPTER:
-        return True
-    page, place = pages.get(start & ~(PAGE - 1), b""), start & (PAGE - 1)
+    if handover is not None:
+        # As the BIOS had it: an operating system may use the word for something else.
+        ebda = int.from_bytes(handover.tables[EBDA_SEGMENT : EBDA_SEGMENT + 2], "little") * 16
+        if EBDA_LOWEST <= ebda <= start < ADAPTER:
+            return True
+    page, place = frozen.pages().get(start & ~(PAGE - 1), b""), start & (PAGE - 1)
     around = (m.span() for m in _TEXT.finditer(page))
     return any(a <= place and place + len(block.code) <= b for a, b in around)
 
@@ -56,7 +59,7 @@ def runs_wild(frozen: Frozen, handover: Handover | None) -> bool:
     It may bounce off the BIOS's bare IRET, which answers the invalid opcodes that it stumbles
     over. Interrupts come and go, as long as their handlers are the BIOS's.
     """
-    if ADAPTER <= frozen.linear < BIOS:
+    if frozen.mode in (Frozen.REAL, Frozen.FLAT_32) and ADAPTER <= frozen.linear < BIOS:
         return True
     ahead = future(frozen)
     if ahead.end not in (CLOSED, UNSEEN_END) or ahead.instructions < SLED:

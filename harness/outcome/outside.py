@@ -25,14 +25,20 @@ BIOS_HEAP = 512 * 1024
 HANDLERS_STACK = 512
 """What the BIOS's interrupt handlers may use of the stack that they come upon."""
 
-CALLED_BY_HANDLERS = {0: (0x1C,), 1: (0x05, 0x15, 0x1B), 8: (0x4A,)}
+_OF_KEYS = (0x05, 0x15, 0x1B)
+CALLED_BY_HANDLERS = {0: (0x1C, *_OF_KEYS), 1: _OF_KEYS, 8: (0x4A,), 9: (0x0A,), 13: (0x02,)}
 """What the BIOS calls from within the handler of an interrupt line: the user's timer tick; print
-screen, the keyboard hook and break; the alarm. IBM PC/AT Technical Reference, section 5."""
+screen, the keyboard hook and break; the alarm; line 2 of the PC; the NMI, of the coprocessor.
+IBM PC/AT Technical Reference, section 5. SeaBIOS takes USB keyboards' keys at the timer tick
+(src/clock.c, clock_update)."""
+
+SPURIOUS = (0x0F, 0x77)
+"""What an interrupt controller gives when a line that it let in is low again (Intel 8259A)."""
 
 
 def _vectors(lines: int) -> list[int]:
     """The interrupt vectors that may be used while those lines are let in."""
-    used = []
+    used = list(SPURIOUS)
     for line in range(16):
         if lines >> line & 1:
             used.append(8 + line if line < 8 else 0x70 + line - 8)
@@ -43,6 +49,9 @@ def _vectors(lines: int) -> list[int]:
 def could_end(frozen: Frozen, handover: Handover | None) -> str:
     """Who could end the loop ahead of `frozen`, in words; "" when nobody can."""
     ahead = future(frozen)
+    # The BIOS's own code nobody writes to after POST.
+    code = {(b.linear, len(b.code)) for b in ahead.blocks if not BIOS <= b.linear < BIOS_END}
+    reads = ahead.reads | code
     ebda = int.from_bytes(_first_page(frozen)[EBDA_SEGMENT : EBDA_SEGMENT + 2], "little") * 16
     written_by_devices = [
         (ebda, ADAPTER),
@@ -50,14 +59,12 @@ def could_end(frozen: Frozen, handover: Handover | None) -> str:
         (frozen.ram - BIOS_HEAP, frozen.ram),
     ]
     for start, end in written_by_devices:
-        if _reads(ahead.reads, start, end):
+        if _reads(reads, start, end):
             return f"what devices and the BIOS write between {start:#x} and {end:#x}"
     if ahead.interruptible and frozen.lines:
-        if _reads(ahead.reads, BIOS_DATA, BIOS_DATA_END):
+        if _reads(reads, BIOS_DATA, BIOS_DATA_END):
             return "what the BIOS's interrupt handlers write into its data area"
-        # Code is read, too: a handler's stack may lie on it.
-        code = frozenset((b.linear, len(b.code)) for b in ahead.blocks)
-        if _reads(ahead.reads | code, ahead.stack - HANDLERS_STACK, ahead.stack):
+        if _reads(reads, ahead.stack - HANDLERS_STACK, ahead.stack):
             return "what interrupt handlers leave below the stack"
     return interrupts_could_end(frozen, handover)
 

@@ -94,7 +94,9 @@ class Judge:
         self._said: list[str] = []
         """The BIOS's words since the last reset."""
         self._before_key: list[Observation] = []
-        """From a screen that was looked at twice on: what a key is measured against."""
+        """While a key is tried: all that was seen until then, which it is measured against."""
+        self._booted: Booted | None = None
+        """While a key is tried: what booted meanwhile, of itself unless it took the key."""
 
     def see(self, seen: Observation) -> Outcome | None:
         """Take the next observation; returns `outcome`."""
@@ -132,14 +134,17 @@ class Judge:
 
     def _line(self, line: BiosLine) -> Outcome | None:
         text = line.text.strip()
-        if text.startswith(MARK.strip()) and not self._before_key:
+        if text.startswith(MARK.strip()):
             medium = text.removeprefix(MARK.strip()).strip()
-            return Booted(
+            booted = Booted(
                 medium,
                 round(line.at, 3),
                 tuple(self._detours),
                 why=f"its boot sector said so: {text}",
             )
+            if not self._before_key:
+                return booted
+            self._booted = self._booted or booted
         self._said.append(text)
         if text.startswith(FAILED):
             self._detours.append(text)
@@ -169,11 +174,11 @@ class Judge:
         ahead = future(frozen)
         wild = runs_wild(frozen, self._handover)
         if not wild and (ahead.end != CLOSED or could_end(frozen, self._handover)):
+            self._suspect = None  # wherever it was, it got out of there
             return None
         # Seen twice, because the look ahead is a model of the processor and not the processor.
-        before, self._suspect = self._suspect, self._suspect or frozen
-        if before is None or not _same(before, frozen, wild=wild):
-            self._suspect = frozen
+        before, self._suspect = self._suspect, frozen
+        if before is None or not self._same(before, frozen, wild=wild):
             return None
         if (
             wild
@@ -186,6 +191,12 @@ class Judge:
             return self._hung_as("idle", frozen, what)
         what = f"a loop of {ahead.instructions} instructions that nothing can end"
         return self._hung_as("spinning", frozen, what)
+
+    def _same(self, before: Frozen, now: Frozen, *, wild: bool) -> bool:
+        """Whether the processor is in the same loop as before; runs wild as before."""
+        if wild:
+            return runs_wild(before, self._handover)
+        return future(before).blocks == future(now).blocks
 
     def _hung_as(self, how: str, frozen: Frozen, what: str) -> Hung:
         place = where(frozen, self._handover, self._seen)
@@ -211,7 +222,7 @@ class Judge:
             return None
         last = self._rounds[-1]
         after = f", each time after {last[-1]!r}" if last else ""
-        return ResetLoop(last, why=f"the host reset itself {len(self._rounds)} times{after}")
+        return ResetLoop(last, why=f"the host reset itself {same} times{after}")
 
     # --- what was tried -------------------------------------------------------------------
 
@@ -222,21 +233,16 @@ class Judge:
             before, self._before_key = self._before_key, []
             if _took_the_key(before, self._seen[len(before) :]):
                 return Waiting(why="it stood still, took a key and went on")
-        return None
+        return None if self._before_key else self._booted
 
     def _time_up(self, up: TimeUp) -> Outcome:
         last = last_seen(self._seen).bios
         words = f"the BIOS's last words: {last!r}" if last else "the BIOS said nothing"
-        return self._reset_loop(RESETS_AT_THE_END) or Inconclusive(
-            why=f"after {up.seconds:g} s nothing was proven; {words}"
+        return (
+            self._booted
+            or self._reset_loop(RESETS_AT_THE_END)
+            or Inconclusive(why=f"after {up.seconds:g} s nothing was proven; {words}")
         )
-
-
-def _same(before: Frozen, now: Frozen, *, wild: bool) -> bool:
-    """Whether the processor is in the same loop as before; runs wild as before."""
-    if wild:
-        return True
-    return future(before).blocks == future(now).blocks
 
 
 def _no_drive(state: GadgetState) -> Outcome | None:
@@ -253,18 +259,17 @@ def _no_drive(state: GadgetState) -> Outcome | None:
 def _took_the_key(before: Stream, after: Stream) -> bool:
     """Whether a host that stood still went on when it got a key.
 
-    The rig looks at the screen twice before it presses a key, and once afterwards.
+    The rig looks at the screen twice before it presses a key, and once afterwards. The same in
+    all looks before: what changes while nobody presses a key would change after one, too.
     """
-    looks = [i for i, s in enumerate(before) if isinstance(s, Screen)][-2:]
+    looks = [i for i, s in enumerate(before) if isinstance(s, Screen)]
     if len(looks) < 2 or any(s.progress for s in before[looks[0] :]):
         return False
-    first, second = (before[i] for i in looks)
-    shown = [s for s in after if isinstance(s, Screen)]
-    assert isinstance(first, Screen)
-    assert isinstance(second, Screen)
-    if first.text != second.text or not shown:
+    stood = {s.text for s in before if isinstance(s, Screen)}
+    shown = [s.text for s in after if isinstance(s, Screen)]
+    if len(stood) > 1 or not shown:
         return False
-    return any(s.progress for s in after) or shown[-1].text != second.text
+    return any(s.progress for s in after) or shown[-1] not in stood
 
 
 def recovered(stream: Stream) -> Recovery | None:
