@@ -549,6 +549,12 @@ def test_an_id_used_twice_at_once_is_answered_in_order(tmp_path: Path) -> None:
     assert second.urb == done.urb
 
 
+def test_what_the_old_device_left_open_is_not_the_new_ones(tmp_path: Path) -> None:
+    ask, answer = into(1, 512, b"data")
+    first, second, done = captured(tmp_path / "wire.pcap", [*PLUG, ask, *PLUG, ask, answer])
+    assert (first.urb != second.urb, second.urb) == (True, done.urb)
+
+
 def test_long_transfers_are_cut_and_say_so(tmp_path: Path) -> None:
     data = bytes(range(256)) * 400
     events = captured(tmp_path / "wire.pcap", into(1, len(data), data))
