@@ -99,7 +99,22 @@ class Plugged(Observation):
 
 @dataclass(frozen=True, slots=True)
 class Unplugged(Observation):
-    """The gadget's device_disconnect crossed the cable."""
+    """A device_disconnect crossed the cable: the gadget left, or the cable was cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class CableCut(Observation):
+    """The cable was pulled, in the host's eyes: from here on nothing crosses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CableMuted(Observation):
+    """The gadget lost its voice: it stays plugged in, and no answer of its crosses any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CableMended(Observation):
+    """The cable is whole again, after `CableCut` or `CableMuted`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ from harness.cable.usbredir import (
 )
 from harness.observation import (
     BusReset,
+    CableCut,
+    CableMended,
+    CableMuted,
     ControlReply,
     ControlRequest,
     Observation,
@@ -313,6 +316,12 @@ def transcript(stream: Iterable[Observation]) -> str:
                 text = f"plugged in: {o.speed} speed, {o.vendor:04x}:{o.product:04x}"
             case Unplugged():
                 text = "unplugged"
+            case CableCut():
+                text = "the cable is cut"
+            case CableMuted():
+                text = "the gadget is mute from here on"
+            case CableMended():
+                text = "the cable is mended"
             case BusReset():
                 text = "bus reset"
             case ControlRequest():

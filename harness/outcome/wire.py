@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from harness.observation import (
     BiosLine,
     BusReset,
+    CableMuted,
     ControlReply,
     ControlRequest,
     Observation,
@@ -43,8 +44,8 @@ def slow_answer(stream: Sequence[Observation]) -> str:
             seconds = seen.at - waiting.pop(seen.tag).at
             if seconds > PATIENCE_SECONDS:
                 return f"the drive took {seconds:.1f} s to answer {seen.name}"
-        elif isinstance(seen, Unplugged):
-            return ""  # it left: that is another matter
+        elif isinstance(seen, Unplugged | CableMuted):
+            return ""  # it left, or the cable keeps its answers: that is another matter
     left = next(iter(waiting.values()), None)
     return f"the drive never answered {left.name}" if left else ""
 

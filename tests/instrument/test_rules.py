@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from harness.observation import (
     BiosLine,
     BusReset,
+    CableCut,
+    CableMended,
+    CableMuted,
     ControlReply,
     ControlRequest,
     CpuSample,
@@ -331,6 +334,9 @@ observations: st.SearchStrategy[Observation] = st.one_of(
     st.builds(BusReset, moments),
     st.builds(Plugged, moments, st.just("high"), words16, words16),
     st.builds(Unplugged, moments),
+    st.builds(CableCut, moments),
+    st.builds(CableMuted, moments),
+    st.builds(CableMended, moments),
     st.builds(DeviceDied, moments, st.just("crashed")),
     st.builds(
         GadgetState,
@@ -462,6 +468,7 @@ def test_an_answer_that_comes_too_late_or_never() -> None:
     late = at(7.2, reply(999, "TEST UNIT READY"))
     assert slow_answer([*in_time, ready, late]) == "the drive took 5.2 s to answer TEST UNIT READY"
     assert slow_answer([asks, at(2.0, Unplugged(0.0))]) == "", "it left: that is no slowness"
+    assert slow_answer([asks, at(2.0, CableMuted(0.0))]) == "", "its answer was swallowed"
     assert slow_answer([reply(1, "INQUIRY")]) == ""
 
 
