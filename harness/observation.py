@@ -149,6 +149,26 @@ class ControlReply(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class InterruptPolling(Observation):
+    """The host began to poll an interrupt IN endpoint (USB 2.0, 5.7), as a keyboard has one.
+
+    The four numbers of the interface are those of its descriptor (USB 2.0, 9.6.5), all 0 but
+    the first, which is 255, when the gadget told of no such interface. `usage` is what the
+    interface is by its report descriptor (HID 1.11, 6.2.2), usage page in the upper 16 bits,
+    and 0 when the host has not read that. Seen once for each endpoint, and again after the
+    device was reset, configured or plugged in anew.
+    """
+
+    endpoint: int
+    interface: int
+    interface_class: int
+    interface_subclass: int
+    interface_protocol: int
+    usage: int
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class ScsiCommand(Observation):
     """A command block wrapper that the host sent (USB MSC BOT 1.0, 5.1)."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from harness.cable import scsi
+from harness.cable import hid, scsi
 from harness.cable.usbredir import (
     AltSettingStatus,
     BulkPacket,
@@ -21,12 +21,14 @@ from harness.cable.usbredir import (
     EpInfo,
     GetAltSetting,
     GetConfiguration,
+    Interface,
     InterfaceInfo,
     Packet,
     Reset,
     SetAltSetting,
     SetConfiguration,
     Side,
+    StartInterruptReceiving,
     Status,
     TransferType,
 )
@@ -37,6 +39,7 @@ from harness.observation import (
     CableMuted,
     ControlReply,
     ControlRequest,
+    InterruptPolling,
     Observation,
     Plugged,
     ScsiCommand,
@@ -49,6 +52,8 @@ Make = Callable[[float], Observation]
 
 KEPT_DATA = 64
 """How many bytes of a data phase a `ScsiReply` keeps."""
+
+_NO_INTERFACE = Interface(255, 0, 0, 0)
 
 SPEEDS = {0: "low", 1: "full", 2: "high", 3: "super"}
 
@@ -105,12 +110,16 @@ class Conversation:
         self._drives: dict[int, _Drive] = {}
         self._bulk: dict[int, _Drive] = {}
         self._reply_length: dict[int, int] = {}
+        self._polled: set[int] = set()
+        self._report_asked: dict[int, int] = {}
+        """Interfaces whose report descriptor was asked for, by packet id."""
+        self._usages: dict[int, int] = {}
 
     def see(self, packet: Packet, sender: Side) -> tuple[Make, ...]:
         """What can be observed in a packet that has crossed the cable, often nothing.
 
-        Interrupt transfers (keyboard, mouse) and bulk transfers of anything but a drive are
-        no observations.
+        Interrupt transfers (keyboard, mouse) are no observations, that the host begins to ask
+        for them is one. Bulk transfers of anything but a drive are none.
         """
         match packet:
             case BulkPacket():
@@ -122,6 +131,7 @@ class Conversation:
             case ControlPacket() if sender is Side.HOST:
                 return self._control(packet)
             case ControlPacket():
+                self._learn_usage(packet)
                 return (_reply(packet.id, packet.status, packet.length),)
             case SetConfiguration():
                 self._abandon()
@@ -139,6 +149,9 @@ class Conversation:
             case ConfigurationStatus() | AltSettingStatus():
                 length = self._reply_length.pop(packet.id, 0)
                 return (_reply(packet.id, packet.status, 0 if packet.status else length),)
+            case StartInterruptReceiving() if packet.endpoint not in self._polled:
+                self._polled.add(packet.endpoint)
+                return (self._polling(packet.endpoint),)
             case EpInfo():
                 self._ep_info = packet
                 self._find_drives()
@@ -166,6 +179,8 @@ class Conversation:
         name = scsi.control_name(packet.requesttype, packet.request, packet.value)
         if name == "BULK_ONLY_RESET" and (drive := self._drives.get(packet.index & 0xFF)):
             drive.begin(None)
+        if name == "GET_DESCRIPTOR(REPORT)":
+            self._report_asked[packet.id] = packet.index & 0xFF
         return (
             partial(
                 ControlRequest,
@@ -198,6 +213,29 @@ class Conversation:
             ),
         )
 
+    # --- keyboard and mouse -----------------------------------------------------------------
+
+    def _learn_usage(self, packet: ControlPacket) -> None:
+        interface = self._report_asked.pop(packet.id, None)
+        if interface is not None and packet.status == Status.SUCCESS:
+            self._usages[interface] = hid.usage(bytes(packet.data))
+
+    def _polling(self, address: int) -> Make:
+        interface = _NO_INTERFACE
+        if self._ep_info and self._interfaces:
+            number = self._ep_info.at(address).interface
+            known = (i for i in self._interfaces.interfaces if i.number == number)
+            interface = next(known, _NO_INTERFACE)
+        return partial(
+            InterruptPolling,
+            endpoint=address,
+            interface=interface.number,
+            interface_class=interface.cls,
+            interface_subclass=interface.subclass,
+            interface_protocol=interface.protocol,
+            usage=self._usages.get(interface.number, 0),
+        )
+
     # --- the drive --------------------------------------------------------------------------
 
     def _find_drives(self) -> None:
@@ -213,7 +251,8 @@ class Conversation:
                 self._bulk[address] = self._drives[endpoint.interface]
 
     def _abandon(self) -> None:
-        """A reset or a new configuration ends every command (BOT 5.3.3)."""
+        """A reset or a new configuration ends every command (BOT 5.3.3), and all polling."""
+        self._polled.clear()
         for drive in self._drives.values():
             drive.begin(None)
             drive.asked.clear()
@@ -322,6 +361,11 @@ def transcript(stream: Iterable[Observation]) -> str:
                 text = "the gadget is mute from here on"
             case CableMended():
                 text = "the cable is mended"
+            case InterruptPolling():
+                text = (
+                    f"endpoint {o.endpoint:02X} is polled: interface {o.interface}, class "
+                    f"{o.interface_class:02X} {o.interface_subclass:02X} {o.interface_protocol:02X}"
+                )
             case BusReset():
                 text = "bus reset"
             case ControlRequest():

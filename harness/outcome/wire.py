@@ -12,7 +12,10 @@ from harness.observation import (
     CableMuted,
     ControlReply,
     ControlRequest,
+    HostEvent,
+    InterruptPolling,
     Observation,
+    Plugged,
     ScsiCommand,
     ScsiReply,
     Unplugged,
@@ -116,3 +119,28 @@ def asked(stream: Sequence[Observation]) -> Asked:
         # Fixed format sense data: key in byte 2, additional sense code in byte 12.
         senses=tuple((data[2] & 0x0F, data[12]) for data in senses),
     )
+
+
+# --- the keyboard ---------------------------------------------------------------------------
+
+_HID = 3
+"""The class of keyboards and mice: bInterfaceClass (HID 1.11, 4.1)."""
+_KEYBOARD = 1
+"""bInterfaceProtocol of a keyboard (HID 1.11, 4.3)."""
+_KEYBOARD_USAGES = (0x0001_0006, 0x0001_0007)
+"""Generic desktop page: keyboard, keypad (HID Usage Tables 1.12, 4)."""
+
+
+def keyboard_driven(stream: Sequence[Observation]) -> bool:
+    """Whether the host polls the gadget's keyboard: whether it hears a key that is pressed.
+
+    What it polled before it was reset, or reset the device, counts no more.
+    """
+    driven = False
+    for seen in stream:
+        match seen:
+            case Plugged() | Unplugged() | BusReset() | HostEvent(name="RESET"):
+                driven = False
+            case InterruptPolling() if seen.interface_class == _HID:
+                driven |= seen.interface_protocol == _KEYBOARD or seen.usage in _KEYBOARD_USAGES
+    return driven

@@ -233,6 +233,7 @@ def test_the_network_is_not_taken_for_a_drive() -> None:
 
 
 def test_keys_are_no_observations() -> None:
+    """That the host begins to poll for them is one (test_keyboard.py)."""
     key: Said = (GADGET, InterruptPacket(endpoint=0x81, length=8, data=bytes(8)))
     assert [type(o) for o in watched([*PLUG, key])] == [Plugged]
 
