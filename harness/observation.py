@@ -11,6 +11,7 @@ before that has a negative `at`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import threading
 import time
@@ -168,6 +169,15 @@ class InterruptPolling(Observation):
     progress: ClassVar[bool] = True
 
 
+SECTOR = 512
+"""Bytes. What a BIOS reads at a time; a CD's blocks hold four."""
+
+
+def sector_digest(sector: bytes) -> str:
+    """The digest by which a `ScsiReply` tells sectors apart: 8 bytes of BLAKE2b, as digits."""
+    return hashlib.blake2b(sector, digest_size=8).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class ScsiCommand(Observation):
     """A command block wrapper that the host sent (USB MSC BOT 1.0, 5.1)."""
@@ -186,7 +196,9 @@ class ScsiReply(Observation):
     """The command status wrapper that ended a command (USB MSC BOT 1.0, 5.2).
 
     `status` is "passed", "failed" or "phase error"; `data` holds the first 64 bytes of the
-    data phase, `length` counts all of them.
+    data phase (512 of what was read from the medium, while there is room for that in the
+    stream), `length` counts all of them. `sectors` has the digest of each 512 bytes that were
+    read from the medium, in the order of the data phase, of 64 KiB at most.
     """
 
     tag: int
@@ -195,6 +207,7 @@ class ScsiReply(Observation):
     residue: int
     length: int
     data: bytes
+    sectors: tuple[str, ...] = ()
     progress: ClassVar[bool] = True
 
 

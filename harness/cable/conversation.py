@@ -16,6 +16,7 @@ from harness.cable.usbredir import (
     BulkPacket,
     ConfigurationStatus,
     ControlPacket,
+    Data,
     DeviceConnect,
     DeviceDisconnect,
     EpInfo,
@@ -33,6 +34,7 @@ from harness.cable.usbredir import (
     TransferType,
 )
 from harness.observation import (
+    SECTOR,
     BusReset,
     CableCut,
     CableMended,
@@ -45,6 +47,7 @@ from harness.observation import (
     ScsiCommand,
     ScsiReply,
     Unplugged,
+    sector_digest,
 )
 
 Make = Callable[[float], Observation]
@@ -52,6 +55,14 @@ Make = Callable[[float], Observation]
 
 KEPT_DATA = 64
 """How many bytes of a data phase a `ScsiReply` keeps."""
+
+KEPT_SECTORS = 128
+"""Of how many sectors of a data phase a `ScsiReply` has the digests: as many as SeaBIOS reads at
+once (src/disk.c, basic_access)."""
+
+KEPT_READ = 1024 * 1024
+"""For how many bytes of whole sectors at the head of data phases a conversation has room, 1 KiB
+of recording for each 512 bytes."""
 
 _NO_INTERFACE = Interface(255, 0, 0, 0)
 
@@ -79,19 +90,40 @@ class _Drive:
     data_over: bool = False
     length: int = 0
     head: bytearray = field(default_factory=bytearray)
+    keep: int = KEPT_DATA
+    """How many bytes `head` may hold."""
+    sectors: list[str] = field(default_factory=list)
+    """Digests of what is read from the medium, as far as it came in whole sectors."""
+    part: bytearray = field(default_factory=bytearray)
+    """The beginning of the next sector."""
     asked: dict[int, int] = field(default_factory=dict)
     """Lengths of the transfers of data and status under way, by packet id."""
 
-    def begin(self, command: scsi.CommandWrapper | None) -> None:
+    def begin(self, command: scsi.CommandWrapper | None, keep: int = KEPT_DATA) -> None:
         """Forget the command before, whether it was answered or not."""
         self.command = command
         self.data_over = command is None or not command.length
         self.length = 0
+        self.keep = keep
         self.head.clear()
+        self.sectors.clear()
+        self.part.clear()
 
-    def count(self, data: bytes, length: int) -> None:
+    @property
+    def reading(self) -> bool:
+        """Whether what comes from the drive now is what is on the medium."""
+        return self.command is not None and scsi.read_blocks(self.command.cdb) is not None
+
+    def count(self, data: Data, length: int) -> None:
         """Add to the data phase."""
-        self.head += data[: KEPT_DATA - len(self.head)]
+        self.head += data[: self.keep - len(self.head)]
+        if self.reading:
+            room = KEPT_SECTORS - len(self.sectors)
+            self.part += data[: max(0, room * SECTOR - len(self.part))]
+            whole = len(self.part) // SECTOR * SECTOR
+            for at in range(0, whole, SECTOR):
+                self.sectors.append(sector_digest(bytes(self.part[at : at + SECTOR])))
+            del self.part[:whole]
         self.length += length
         if self.command and self.length >= self.command.length:
             self.data_over = True
@@ -102,6 +134,7 @@ class Conversation:
 
     def __init__(self) -> None:
         """Nothing has been said yet."""
+        self._room = KEPT_READ
         self._forget()
 
     def _forget(self) -> None:
@@ -265,9 +298,9 @@ class Conversation:
         command = scsi.parse_cbw(data)
         if command is None:
             drive.asked[packet.id] = packet.length
-            drive.head += bytes(packet.data[: KEPT_DATA - len(drive.head)])
+            drive.head += packet.data[: drive.keep - len(drive.head)]
             return ()
-        drive.begin(command)
+        drive.begin(command, self._kept(command))
         return (
             partial(
                 ScsiCommand,
@@ -279,6 +312,11 @@ class Conversation:
                 to_host=command.to_host,
             ),
         )
+
+    def _kept(self, command: scsi.CommandWrapper) -> int:
+        """How many bytes of its data phase are kept: a whole sector while there is room."""
+        whole = scsi.read_blocks(command.cdb) is not None and self._room >= SECTOR
+        return SECTOR if whole else KEPT_DATA
 
     def _answered(self, drive: _Drive, packet: BulkPacket) -> tuple[Make, ...]:
         command = drive.command
@@ -293,18 +331,18 @@ class Conversation:
             # wrapper itself is followed by a second try (BOT 6.3, figure 2).
             drive.data_over |= packet.status == Status.STALL
             return ()
-        head = bytes(packet.data[:KEPT_DATA])
-        status = scsi.parse_csw(head) if packet.length == 13 else None
+        status = scsi.parse_csw(bytes(packet.data)) if packet.length == 13 else None
         if command is None:
             # Somebody else's answer: there is nothing that it could end.
             return () if status is None else (_scsi_reply(status, None, drive),)
         matches = status is not None and status.tag == command.tag
         if command.to_host and not drive.data_over and not matches:
-            drive.count(head, packet.length)
+            drive.count(packet.data, packet.length)
             # A short packet ends the data phase (USB 2.0, 5.8.3).
             drive.data_over |= asked is not None and packet.length < asked
             return ()
         reply = _scsi_reply(status if matches else None, command, drive)
+        self._room -= len(drive.head) if len(drive.head) > KEPT_DATA else 0
         drive.begin(None)
         return (reply,)
 
@@ -323,6 +361,7 @@ def _scsi_reply(
         residue=status.residue if status else 0,
         length=drive.length if command else 0,
         data=bytes(drive.head) if command else b"",
+        sectors=tuple(drive.sectors) if command else (),
     )
 
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.cable.scsi import read_blocks
 from harness.observation import (
+    SECTOR,
     BiosLine,
     BusReset,
     CableMuted,
@@ -19,6 +21,7 @@ from harness.observation import (
     ScsiCommand,
     ScsiReply,
     Unplugged,
+    sector_digest,
 )
 
 INQUIRY = "INQUIRY"
@@ -144,3 +147,26 @@ def keyboard_driven(stream: Sequence[Observation]) -> bool:
             case InterruptPolling() if seen.interface_class == _HID:
                 driven |= seen.interface_protocol == _KEYBOARD or seen.usage in _KEYBOARD_USAGES
     return driven
+
+
+# --- what was read --------------------------------------------------------------------------
+
+
+def sector_of(stream: Sequence[Observation], block: bytes) -> int | None:
+    """The LBA from which the host read the 512 bytes of `block` off the USB drive, if it did.
+
+    What is on the medium more than once has the LBA at which it was read last. On a medium
+    with longer blocks (a CD) it is that of the block which holds these bytes.
+    """
+    wanted = sector_digest(block) if len(block) == SECTOR else ""
+    found: int | None = None
+    commands: dict[int, ScsiCommand] = {}
+    for seen in stream:
+        if isinstance(seen, ScsiCommand):
+            commands[seen.tag] = seen
+        elif isinstance(seen, ScsiReply) and wanted in seen.sectors and seen.tag in commands:
+            command = commands[seen.tag]
+            if blocks := read_blocks(command.cdb):
+                size = command.length // blocks.number if blocks.number else SECTOR
+                found = blocks.lba + seen.sectors.index(wanted) * SECTOR // max(size, SECTOR)
+    return found

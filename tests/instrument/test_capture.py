@@ -249,7 +249,7 @@ def test_a_long_data_phase_in_small_pieces_is_counted_and_its_head_kept() -> Non
         "READ(10)",
         "passed",
         1024,
-        blocks[0],
+        b"".join(blocks[:8]),
     )
 
 

@@ -34,6 +34,7 @@ from harness.observation import (
     ScsiReply,
     Unplugged,
     read_recording,
+    sector_digest,
     write_recording,
 )
 
@@ -50,6 +51,7 @@ EXAMPLES: tuple[Observation, ...] = (
     ControlReply(1.6, 2**63, "success", 18),
     ScsiCommand(1.7, 0xFFFFFFFF, 0, "INQUIRY", bytes(range(16)), 36, True),
     ScsiReply(1.8, 0xFFFFFFFF, "INQUIRY", "passed", 0, 36, b"\x00\x80"),
+    ScsiReply(1.8, 1, "READ(10)", "passed", 0, 1024, b"\xeb\x3c", (sector_digest(bytes(512)),) * 2),
     InterruptPolling(1.85, 0x81, 0, 3, 1, 1, 0x1_0006),
     CableCut(1.86),
     CableMuted(1.87),

@@ -29,6 +29,7 @@ from harness.observation import (
     ScsiCommand,
     ScsiReply,
     Unplugged,
+    sector_digest,
 )
 from harness.outcome.kinds import (
     KINDS,
@@ -42,7 +43,13 @@ from harness.outcome.kinds import (
     ResetLoop,
 )
 from harness.outcome.rules import GAVE_UP, HANDOVER, MARK, decide, give_up, may_rest
-from harness.outcome.wire import asked, lost_request, slow_answer
+from harness.outcome.wire import (
+    asked,
+    keyboard_driven,
+    lost_request,
+    sector_of,
+    slow_answer,
+)
 from images import payload
 
 IF = 0x200
@@ -363,8 +370,8 @@ observations: st.SearchStrategy[Observation] = st.one_of(
         moments,
         st.integers(0, 3),
         st.just(0),
-        st.sampled_from(("INQUIRY", "TEST UNIT READY")),
-        st.binary(max_size=16),
+        st.sampled_from(("INQUIRY", "TEST UNIT READY", "READ(10)")),
+        st.one_of(st.binary(max_size=16), st.binary(max_size=15).map(lambda b: b"\x28" + b)),
         words16,
         st.booleans(),
     ),
@@ -377,6 +384,7 @@ observations: st.SearchStrategy[Observation] = st.one_of(
         st.just(0),
         words16,
         st.binary(max_size=40),
+        st.lists(st.just(sector_digest(bytes(512))), max_size=3).map(tuple),
     ),
 )
 streams = st.lists(observations, max_size=30)
@@ -395,6 +403,8 @@ def test_any_stream_has_at_most_one_outcome_and_harms_nobody(stream: list[Observ
     assert isinstance(slow_answer(stream), str)
     assert isinstance(lost_request(stream), str)
     assert may_rest(stream) >= 0
+    assert keyboard_driven(stream) in (False, True)
+    assert sector_of(stream, bytes(512)) != -1
 
 
 @given(streams, st.booleans())
