@@ -11,6 +11,7 @@ before that has a negative `at`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import threading
 import time
@@ -109,7 +110,22 @@ class Plugged(Observation):
 
 @dataclass(frozen=True, slots=True)
 class Unplugged(Observation):
-    """The gadget's device_disconnect crossed the cable."""
+    """A device_disconnect crossed the cable: the gadget left, or the cable was cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class CableCut(Observation):
+    """The cable was pulled, in the host's eyes: from here on nothing crosses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CableMuted(Observation):
+    """The gadget lost its voice: it stays plugged in, and no answer of its crosses any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CableMended(Observation):
+    """The cable is whole again, after `CableCut` or `CableMuted`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +160,35 @@ class ControlReply(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class InterruptPolling(Observation):
+    """The host began to poll an interrupt IN endpoint (USB 2.0, 5.7), as a keyboard has one.
+
+    The four numbers of the interface are those of its descriptor (USB 2.0, 9.6.5), all 0 but
+    the first, which is 255, when the gadget told of no such interface. `usage` is what the
+    interface is by its report descriptor (HID 1.11, 6.2.2), usage page in the upper 16 bits,
+    and 0 when the host has not read that. Seen once for each endpoint, and again after the
+    device was reset, configured or plugged in anew.
+    """
+
+    endpoint: int
+    interface: int
+    interface_class: int
+    interface_subclass: int
+    interface_protocol: int
+    usage: int
+    progress: ClassVar[bool] = True
+
+
+SECTOR = 512
+"""Bytes. What a BIOS reads at a time; a CD's blocks hold four."""
+
+
+def sector_digest(sector: bytes) -> str:
+    """The digest by which a `ScsiReply` tells sectors apart: 8 bytes of BLAKE2b, as digits."""
+    return hashlib.blake2b(sector, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class ScsiCommand(Observation):
     """A command block wrapper that the host sent (USB MSC BOT 1.0, 5.1)."""
 
@@ -161,7 +206,9 @@ class ScsiReply(Observation):
     """The command status wrapper that ended a command (USB MSC BOT 1.0, 5.2).
 
     `status` is "passed", "failed" or "phase error"; `data` holds the first 64 bytes of the
-    data phase, `length` counts all of them.
+    data phase (512 of what was read from the medium, while there is room for that in the
+    stream), `length` counts all of them. `sectors` has the digest of each 512 bytes that were
+    read from the medium, in the order of the data phase, of 64 KiB at most.
     """
 
     tag: int
@@ -170,6 +217,7 @@ class ScsiReply(Observation):
     residue: int
     length: int
     data: bytes
+    sectors: tuple[str, ...] = ()
     progress: ClassVar[bool] = True
 
 

@@ -312,6 +312,14 @@ class Gadget:
         if self._vm is not None:
             self._vm.check_alive()
 
+    def press_ctrl_alt_del(self) -> bool:
+        """Press Ctrl-Alt-Del on the gadget's keyboard, as a KVM's user does.
+
+        Whether the host took the key, which says nothing of what it did with it; without a
+        gadget nobody does. Raises as `luns` does.
+        """
+        return self._vm is not None and self._vm.press_ctrl_alt_del()
+
     def hurry(self, busy: bool) -> None:
         """Let the gadget's end of the cable have the processor, or leave it to others."""
         if self._vm is not None:

@@ -101,6 +101,9 @@ class Capture:
                 # usbredir does not say the address; each plug gets its own, so that
                 # Wireshark does not apply an old device's descriptors to a new one.
                 self._device = self._device % 127 + 1
+                # What the old one did not answer, the new one will not.
+                self._urbs.clear()
+                self._setups.clear()
             case ControlPacket():
                 setup = _SETUP.pack(
                     packet.requesttype, packet.request, packet.value, packet.index, packet.length

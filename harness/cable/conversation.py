@@ -10,35 +10,44 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from harness.cable import scsi
+from harness.cable import hid, scsi
 from harness.cable.usbredir import (
     AltSettingStatus,
     BulkPacket,
     ConfigurationStatus,
     ControlPacket,
+    Data,
     DeviceConnect,
     DeviceDisconnect,
     EpInfo,
     GetAltSetting,
     GetConfiguration,
+    Interface,
     InterfaceInfo,
     Packet,
     Reset,
     SetAltSetting,
     SetConfiguration,
     Side,
+    StartInterruptReceiving,
     Status,
     TransferType,
 )
 from harness.observation import (
+    SECTOR,
     BusReset,
+    CableCut,
+    CableMended,
+    CableMuted,
     ControlReply,
     ControlRequest,
+    InterruptPolling,
     Observation,
     Plugged,
     ScsiCommand,
     ScsiReply,
     Unplugged,
+    sector_digest,
 )
 
 Make = Callable[[float], Observation]
@@ -46,6 +55,16 @@ Make = Callable[[float], Observation]
 
 KEPT_DATA = 64
 """How many bytes of a data phase a `ScsiReply` keeps."""
+
+KEPT_SECTORS = 128
+"""Of how many sectors of a data phase a `ScsiReply` has the digests: as many as SeaBIOS reads at
+once (src/disk.c, basic_access)."""
+
+KEPT_READ = 1024 * 1024
+"""For how many bytes of whole sectors at the head of data phases a conversation has room, 1 KiB
+of recording for each 512 bytes."""
+
+_NO_INTERFACE = Interface(255, 0, 0, 0)
 
 SPEEDS = {0: "low", 1: "full", 2: "high", 3: "super"}
 
@@ -71,19 +90,40 @@ class _Drive:
     data_over: bool = False
     length: int = 0
     head: bytearray = field(default_factory=bytearray)
+    keep: int = KEPT_DATA
+    """How many bytes `head` may hold."""
+    sectors: list[str] = field(default_factory=list)
+    """Digests of what is read from the medium, as far as it came in whole sectors."""
+    part: bytearray = field(default_factory=bytearray)
+    """The beginning of the next sector."""
     asked: dict[int, int] = field(default_factory=dict)
     """Lengths of the transfers of data and status under way, by packet id."""
 
-    def begin(self, command: scsi.CommandWrapper | None) -> None:
+    def begin(self, command: scsi.CommandWrapper | None, keep: int = KEPT_DATA) -> None:
         """Forget the command before, whether it was answered or not."""
         self.command = command
         self.data_over = command is None or not command.length
         self.length = 0
+        self.keep = keep
         self.head.clear()
+        self.sectors.clear()
+        self.part.clear()
 
-    def count(self, data: bytes, length: int) -> None:
+    @property
+    def reading(self) -> bool:
+        """Whether what comes from the drive now is what is on the medium."""
+        return self.command is not None and scsi.read_blocks(self.command.cdb) is not None
+
+    def count(self, data: Data, length: int) -> None:
         """Add to the data phase."""
-        self.head += data[: KEPT_DATA - len(self.head)]
+        self.head += data[: self.keep - len(self.head)]
+        if self.reading:
+            room = KEPT_SECTORS - len(self.sectors)
+            self.part += data[: max(0, room * SECTOR - len(self.part))]
+            whole = len(self.part) // SECTOR * SECTOR
+            for at in range(0, whole, SECTOR):
+                self.sectors.append(sector_digest(bytes(self.part[at : at + SECTOR])))
+            del self.part[:whole]
         self.length += length
         if self.command and self.length >= self.command.length:
             self.data_over = True
@@ -94,6 +134,7 @@ class Conversation:
 
     def __init__(self) -> None:
         """Nothing has been said yet."""
+        self._room = KEPT_READ
         self._forget()
 
     def _forget(self) -> None:
@@ -102,12 +143,16 @@ class Conversation:
         self._drives: dict[int, _Drive] = {}
         self._bulk: dict[int, _Drive] = {}
         self._reply_length: dict[int, int] = {}
+        self._polled: set[int] = set()
+        self._report_asked: dict[int, int] = {}
+        """Interfaces whose report descriptor was asked for, by packet id."""
+        self._usages: dict[int, int] = {}
 
     def see(self, packet: Packet, sender: Side) -> tuple[Make, ...]:
         """What can be observed in a packet that has crossed the cable, often nothing.
 
-        Interrupt transfers (keyboard, mouse) and bulk transfers of anything but a drive are
-        no observations.
+        Interrupt transfers (keyboard, mouse) are no observations, that the host begins to ask
+        for them is one. Bulk transfers of anything but a drive are none.
         """
         match packet:
             case BulkPacket():
@@ -119,6 +164,7 @@ class Conversation:
             case ControlPacket() if sender is Side.HOST:
                 return self._control(packet)
             case ControlPacket():
+                self._learn_usage(packet)
                 return (_reply(packet.id, packet.status, packet.length),)
             case SetConfiguration():
                 self._abandon()
@@ -136,6 +182,9 @@ class Conversation:
             case ConfigurationStatus() | AltSettingStatus():
                 length = self._reply_length.pop(packet.id, 0)
                 return (_reply(packet.id, packet.status, 0 if packet.status else length),)
+            case StartInterruptReceiving() if packet.endpoint not in self._polled:
+                self._polled.add(packet.endpoint)
+                return (self._polling(packet.endpoint),)
             case EpInfo():
                 self._ep_info = packet
                 self._find_drives()
@@ -163,6 +212,8 @@ class Conversation:
         name = scsi.control_name(packet.requesttype, packet.request, packet.value)
         if name == "BULK_ONLY_RESET" and (drive := self._drives.get(packet.index & 0xFF)):
             drive.begin(None)
+        if name == "GET_DESCRIPTOR(REPORT)":
+            self._report_asked[packet.id] = packet.index & 0xFF
         return (
             partial(
                 ControlRequest,
@@ -195,6 +246,29 @@ class Conversation:
             ),
         )
 
+    # --- keyboard and mouse -----------------------------------------------------------------
+
+    def _learn_usage(self, packet: ControlPacket) -> None:
+        interface = self._report_asked.pop(packet.id, None)
+        if interface is not None and packet.status == Status.SUCCESS:
+            self._usages[interface] = hid.usage(bytes(packet.data))
+
+    def _polling(self, address: int) -> Make:
+        interface = _NO_INTERFACE
+        if self._ep_info and self._interfaces:
+            number = self._ep_info.at(address).interface
+            known = (i for i in self._interfaces.interfaces if i.number == number)
+            interface = next(known, _NO_INTERFACE)
+        return partial(
+            InterruptPolling,
+            endpoint=address,
+            interface=interface.number,
+            interface_class=interface.cls,
+            interface_subclass=interface.subclass,
+            interface_protocol=interface.protocol,
+            usage=self._usages.get(interface.number, 0),
+        )
+
     # --- the drive --------------------------------------------------------------------------
 
     def _find_drives(self) -> None:
@@ -210,7 +284,8 @@ class Conversation:
                 self._bulk[address] = self._drives[endpoint.interface]
 
     def _abandon(self) -> None:
-        """A reset or a new configuration ends every command (BOT 5.3.3)."""
+        """A reset or a new configuration ends every command (BOT 5.3.3), and all polling."""
+        self._polled.clear()
         for drive in self._drives.values():
             drive.begin(None)
             drive.asked.clear()
@@ -223,9 +298,9 @@ class Conversation:
         command = scsi.parse_cbw(data)
         if command is None:
             drive.asked[packet.id] = packet.length
-            drive.head += bytes(packet.data[: KEPT_DATA - len(drive.head)])
+            drive.head += packet.data[: drive.keep - len(drive.head)]
             return ()
-        drive.begin(command)
+        drive.begin(command, self._kept(command))
         return (
             partial(
                 ScsiCommand,
@@ -237,6 +312,11 @@ class Conversation:
                 to_host=command.to_host,
             ),
         )
+
+    def _kept(self, command: scsi.CommandWrapper) -> int:
+        """How many bytes of its data phase are kept: a whole sector while there is room."""
+        whole = scsi.read_blocks(command.cdb) is not None and self._room >= SECTOR
+        return SECTOR if whole else KEPT_DATA
 
     def _answered(self, drive: _Drive, packet: BulkPacket) -> tuple[Make, ...]:
         command = drive.command
@@ -251,18 +331,18 @@ class Conversation:
             # wrapper itself is followed by a second try (BOT 6.3, figure 2).
             drive.data_over |= packet.status == Status.STALL
             return ()
-        head = bytes(packet.data[:KEPT_DATA])
-        status = scsi.parse_csw(head) if packet.length == 13 else None
+        status = scsi.parse_csw(bytes(packet.data)) if packet.length == 13 else None
         if command is None:
             # Somebody else's answer: there is nothing that it could end.
             return () if status is None else (_scsi_reply(status, None, drive),)
         matches = status is not None and status.tag == command.tag
         if command.to_host and not drive.data_over and not matches:
-            drive.count(head, packet.length)
+            drive.count(packet.data, packet.length)
             # A short packet ends the data phase (USB 2.0, 5.8.3).
             drive.data_over |= asked is not None and packet.length < asked
             return ()
         reply = _scsi_reply(status if matches else None, command, drive)
+        self._room -= len(drive.head) if len(drive.head) > KEPT_DATA else 0
         drive.begin(None)
         return (reply,)
 
@@ -281,6 +361,7 @@ def _scsi_reply(
         residue=status.residue if status else 0,
         length=drive.length if command else 0,
         data=bytes(drive.head) if command else b"",
+        sectors=tuple(drive.sectors) if command else (),
     )
 
 
@@ -313,6 +394,17 @@ def transcript(stream: Iterable[Observation]) -> str:
                 text = f"plugged in: {o.speed} speed, {o.vendor:04x}:{o.product:04x}"
             case Unplugged():
                 text = "unplugged"
+            case CableCut():
+                text = "the cable is cut"
+            case CableMuted():
+                text = "the gadget is mute from here on"
+            case CableMended():
+                text = "the cable is mended"
+            case InterruptPolling():
+                text = (
+                    f"endpoint {o.endpoint:02X} is polled: interface {o.interface}, class "
+                    f"{o.interface_class:02X} {o.interface_subclass:02X} {o.interface_protocol:02X}"
+                )
             case BusReset():
                 text = "bus reset"
             case ControlRequest():

@@ -15,6 +15,8 @@ host that never leaves, to each host it is a gadget's end that starts with it:
   left, and is dropped.
 * When a host leaves, the relay says good-bye in its name (`_Asked.goodbye`), and nothing
   that the gadget's end still answers to it reaches the next host.
+* A cut cable looks to the host as if the gadget had left, and to the gadget's end as if the
+  host had; a mended one as if a new gadget, and a new host, were plugged in.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from functools import partial
 from pathlib import Path
 
 from harness.cable.capture import Capture
-from harness.cable.conversation import Conversation
+from harness.cable.conversation import Conversation, Make
+from harness.cable.faults import Silence, answers
 from harness.cable.usbredir import (
     AllocBulkStreams,
     AltSettingStatus,
@@ -72,7 +75,14 @@ from harness.cable.usbredir import (
 )
 from harness.deadline import Deadline
 from harness.errors import CableError, RigFault
-from harness.observation import Observation, Plugged, Recorder
+from harness.observation import (
+    CableCut,
+    CableMended,
+    CableMuted,
+    Observation,
+    Plugged,
+    Recorder,
+)
 
 HOST_CAPS = Cap(0xFF)
 """What QEMU 7.2.22's usb-redir announces (one word, 000000ff), seen on its socket; it has not
@@ -139,6 +149,7 @@ class _Asked:
         # usbredirhost_cancel_data_packet).
         self._transfers: Counter[int] = Counter()
         self._requests: Counter[int] = Counter()
+        self._given_up: Counter[int] = Counter()
         self._receiving: dict[int, Packet] = {}
         self._heard: set[int] = set()
         self._streams = 0
@@ -156,6 +167,10 @@ class _Asked:
                 self._transfers[packet.id] += 1
             case SetConfiguration() | GetConfiguration() | SetAltSetting() | GetAltSetting():
                 self._requests[packet.id] += 1
+            case CancelDataPacket(id=ident):
+                # One that was answered meanwhile is not answered again.
+                if self._transfers[ident] + self._requests[ident] > self._given_up[ident]:
+                    self._given_up[ident] += 1
             case StartInterruptReceiving(endpoint=endpoint):
                 self._start(endpoint, StopInterruptReceiving(endpoint=endpoint))
             case StartIsoStream(endpoint=endpoint):
@@ -191,6 +206,10 @@ class _Asked:
             ):
                 return packet.endpoint in self._heard
         return True
+
+    def gave_up(self, packet: Packet) -> bool:
+        """Whether this host gave up what a packet that `settles` answers; strikes that off."""
+        return answers(packet) and _strike(self._given_up, packet.id)
 
     def goodbye(self) -> Iterator[Packet]:
         """What a host owes the gadget's end when it leaves; nothing if it asked for nothing.
@@ -238,6 +257,7 @@ class _Host:
         self.connected = False
         self.acks_owed = 0
         self.asked = _Asked()
+        self.silence = Silence()
         self.plugged: Plugged | None = None
         self.plug_mark = 0
         """How much must have been written for device_connect to have crossed."""
@@ -275,6 +295,8 @@ class Relay:
         self._goodbyes = 0
         """How many former hosts' last questions have not been answered."""
         self._left = "no host is plugged in"
+        self._cut = False
+        self._muted = False
         self._changed = threading.Condition()
         self._plugged: Plugged | None = None
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -316,6 +338,10 @@ class Relay:
                 self.problem = None
             self._host = _Host(host, recorder, Capture(capture) if capture else None)
             self._left = ""
+            if self._cut:
+                recorder.add(CableCut)
+            if self._muted:
+                recorder.add(CableMuted)
             self._greet()
 
         self._do(work)
@@ -332,11 +358,12 @@ class Relay:
         """Wait until the gadget's device_connect has been written to the host's socket.
 
         Raises DeadlineExpired when that takes too long, and CableError (or DiskFull) when
-        the cable broke or no host is plugged in.
+        the cable broke or is cut, or no host is plugged in.
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._plugged or self.problem or self._left, deadline.remaining()
+                lambda: self._plugged or self.problem or self._left or self._cut,
+                deadline.remaining(),
             )
             if self.problem:
                 raise self.problem
@@ -344,6 +371,8 @@ class Relay:
                 return self._plugged
             if self._left:
                 raise CableError(f"the gadget was not plugged in: {self._left}; start a host")
+            if self._cut:
+                raise CableError("the gadget was not plugged in: the cable is cut; mend it")
         raise deadline.failure()
 
     def unplug(self) -> None:
@@ -368,6 +397,52 @@ class Relay:
 
         self._do(work)
 
+    # --- faults -----------------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """Pull the cable: the host is told that its device left, and nothing crosses any more.
+
+        Until `mend`; a host that is attached meanwhile sees no device. The gadget's end gets
+        a good-bye in the host's name and finds its device reset.
+        """
+
+        def work() -> None:
+            if self._cut:
+                return
+            self._cut = True
+            self._observe(CableCut)
+            host = self._host
+            if host and host.connected:
+                self._say_goodbye(host)
+                self._take_device_away(host)
+
+        self._do(work)
+
+    def mute(self) -> None:
+        """Take the gadget's voice: it stays plugged in and takes what it is sent, in silence.
+
+        No answer of its crosses any more (`Silence` says what does), until `mend`; those that
+        were swallowed are lost. A host that is attached meanwhile sees a mute device.
+        """
+
+        def work() -> None:
+            if not self._muted:
+                self._muted = True
+                self._observe(CableMuted)
+
+        self._do(work)
+
+    def mend(self) -> None:
+        """Undo `cut`, which plugs the gadget in again, and `mute`. Without either, do nothing."""
+
+        def work() -> None:
+            if self._cut or self._muted:
+                self._cut = self._muted = False
+                self._observe(CableMended)
+                self._greet()
+
+        self._do(work)
+
     def close(self) -> None:
         """Close both sockets and end the thread. May be called again."""
 
@@ -378,15 +453,16 @@ class Relay:
             self._do(work)
             self._thread.join()
 
-    # --- where faults go --------------------------------------------------------------------
+    # --- where packets cross ----------------------------------------------------------------
 
     def forward(self, packet: Packet, to: Side) -> None:
         """Pass one packet on to that end, and take note of it: every packet goes through here.
 
-        To bend the cable, override or replace this: a packet that does not reach it (cut,
-        mute) has not crossed and is not observed; one that reaches it later is observed
-        then. Called on the cable's own thread. The relay's good-byes in the name of a
-        host that left, its hello and its acknowledgements to the gadget's end do not pass here.
+        A packet that does not reach this (cut, mute) has not crossed and is not observed. To
+        bend the cable further, override or replace it: a packet that reaches it later is
+        observed then, and `cut`, `mute` and `mend` may be called from there. Called on the
+        cable's own thread. The relay's good-byes in the name of a host that left, its hello
+        and its acknowledgements to the gadget's end do not pass here.
         """
         host = self._host
         if host is None:
@@ -437,7 +513,10 @@ class Relay:
             case _:
                 host = self._host
                 if host and host.connected and host.asked.settles(packet):
-                    self.forward(packet, Side.HOST)
+                    given_up = host.asked.gave_up(packet)
+                    crossing = host.silence.swallow(packet, given_up) if self._muted else packet
+                    if crossing:
+                        self.forward(crossing, Side.HOST)
 
     def _gadget_hello(self, hello: Hello) -> None:
         if self._hello:
@@ -459,7 +538,7 @@ class Relay:
     def _greet(self) -> None:
         """Show the host the gadget's end and the device, as far as they are known."""
         host = self._host
-        if host is None or self._hello is None or self._goodbyes:
+        if host is None or self._hello is None or self._goodbyes or self._cut:
             return
         if not host.greeted:
             host.greeted = True
@@ -481,26 +560,40 @@ class Relay:
                     )
             case DeviceDisconnectAck():
                 host.acks_owed -= 1 if host.acks_owed else 0
-            case _ if host.connected and not host.acks_owed:
+            case _ if not host.connected or host.acks_owed:
+                pass
+            case CancelDataPacket(id=ident) if answer := host.silence.give_up(ident):
+                self.forward(answer, Side.HOST)
+            case _:
                 self.forward(packet, Side.GADGET)
 
     def _device_left(self) -> None:
         self._description.clear()
-        host = self._host
-        if host and host.connected:
-            host.connected = False
-            host.asked = _Asked()
-            self.forward(DeviceDisconnect(), Side.HOST)
+        if self._host and self._host.connected:
+            self._take_device_away(self._host)
+
+    def _take_device_away(self, host: _Host) -> None:
+        host.connected = False
+        host.asked = _Asked()
+        host.silence = Silence()
+        self.forward(DeviceDisconnect(), Side.HOST)
+
+    def _say_goodbye(self, host: _Host) -> None:
+        if self._hello and self._gadget.usable:
+            for packet in host.asked.goodbye():
+                self._send(self._gadget, packet)
+                self._goodbyes += isinstance(packet, GetConfiguration)
+
+    def _observe(self, make: Make) -> None:
+        if self._host:
+            self._host.record(make)
 
     def _host_left(self, why: str) -> None:
         host, self._host = self._host, None
         if host is None:
             return
         self._left = why
-        if self._hello and self._gadget.usable:
-            for packet in host.asked.goodbye():
-                self._send(self._gadget, packet)
-                self._goodbyes += isinstance(packet, GetConfiguration)
+        self._say_goodbye(host)
         self._ignore(host.end)
         host.end.sock.close()
         if host.capture:
@@ -510,6 +603,9 @@ class Relay:
 
     def _do(self, work: Callable[[], None]) -> None:
         """Have the thread do something, wait for it, and raise what it raised."""
+        if threading.current_thread() is self._thread:
+            work()
+            return
         done = threading.Event()
         failure: list[Exception] = []
 

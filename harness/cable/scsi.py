@@ -96,6 +96,31 @@ def command_name(cdb: bytes) -> str:
     return _OPERATIONS.get(cdb[0], f"command {cdb[0]:02X}h")
 
 
+class Blocks(NamedTuple):
+    """Which blocks of the medium a command is about."""
+
+    lba: int
+    number: int
+
+
+def read_blocks(cdb: bytes) -> Blocks | None:
+    """What a READ of 6, 10, 12 or 16 bytes asks for; None for any other command.
+
+    SBC-3, 5.11, 5.8, 5.13 and 5.15; READ(6) cannot ask for no block, 0 means 256 there.
+    """
+    cdb = cdb.ljust(16, b"\0")
+    match cdb[0]:
+        case 0x08:
+            return Blocks(int.from_bytes(cdb[1:4]) & 0x1FFFFF, cdb[4] or 256)
+        case 0x28:
+            return Blocks(int.from_bytes(cdb[2:6]), int.from_bytes(cdb[7:9]))
+        case 0xA8:
+            return Blocks(int.from_bytes(cdb[2:6]), int.from_bytes(cdb[6:10]))
+        case 0x88:
+            return Blocks(int.from_bytes(cdb[2:10]), int.from_bytes(cdb[10:14]))
+    return None
+
+
 class Sense(NamedTuple):
     """What a drive complains of (SPC-4, 4.5)."""
 

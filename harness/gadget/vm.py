@@ -48,6 +48,20 @@ END_SECONDS = 2.0
 SHELL_SECONDS = 30.0
 """How long the rig's own commands may take in the VM; they take a fraction of one."""
 
+TAKEN_SECONDS = 2.0
+"""How long the host may take to fetch a key report. One that polls does so every few
+milliseconds (bInterval of f_hid: 4 frames or 8 microframes), and far later beside other load."""
+
+CTRL_ALT_DEL = bytes((0x05, 0, 0x4C, 0, 0, 0, 0, 0))
+"""A boot keyboard's report (HID 1.11, B.1): left Ctrl and left Alt among the modifiers (8.3),
+one key, Delete Forward (HID Usage Tables 1.12, table 12: 4Ch)."""
+
+NO_KEYS = bytes(8)
+"""The report of a keyboard of which no key is down."""
+
+KEYBOARD = "/dev/hidg0"
+"""The first HID function's device: on every device that is known here, the keyboard."""
+
 
 @dataclass(frozen=True)
 class Lun:
@@ -89,6 +103,12 @@ class ScriptRun:
 
 _MARK = "echo change >/sys/devices/virtual/mem/null/uevent"
 """An event that means nothing to anybody but images/gadget_vm/plug, which says "bound" to it."""
+
+
+def _type(report: bytes) -> str:
+    """A shell command that puts a report into the keyboard, or fails."""
+    octal = "".join(f"\\{byte:03o}" for byte in report)
+    return f"timeout {TAKEN_SECONDS:g} sh -c \"printf '{octal}' >{KEYBOARD}\""
 
 
 @dataclass(frozen=True)
@@ -281,6 +301,25 @@ class GadgetVm:
             self._hurried = busy
             with contextlib.suppress(OSError):  # a VM that is gone hurries no more
                 self._pace.sendall(b"max 50000\n" if busy else b"1000 50000\n")
+
+    def press_ctrl_alt_del(self) -> bool:
+        """Press and release Ctrl-Alt-Del on the gadget's keyboard; whether the host took it.
+
+        A report waits in the gadget until it is polled for, and the next one is refused a
+        place until then (drivers/usb/gadget/function/f_hid.c, f_hidg_write): the report of the
+        release finds its place only once that of the press was taken. It is given
+        `TAKEN_SECONDS`. False also where the gadget has no keyboard. What was not taken stays
+        there until the host resets the device, as it does on a real one.
+
+        Once a host has begun to poll, the gadget's end of the cable polls in its name
+        (usbredirhost.c): that it took the key says nothing of what the host does with it.
+        SeaBIOS looks for keys in its timer interrupt (src/clock.c, clock_update), and resets
+        the PC on these three (src/kbd.c, __process_key). Raises as `run_init_script` does.
+        """
+        # Without the device, ">" would make a file of its name.
+        command = f"[ -c {KEYBOARD} ] && {_type(CTRL_ALT_DEL)} && {_type(NO_KEYS)}"
+        deadline = Deadline.after(SHELL_SECONDS, "the gadget's keyboard")
+        return self._run(command, deadline).status == 0
 
     def collect(self) -> Iterator[str]:
         """Write what is left to see into the evidence folder; yields the files' names."""

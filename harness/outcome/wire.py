@@ -6,15 +6,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.cable.scsi import read_blocks
 from harness.observation import (
+    SECTOR,
     BiosLine,
     BusReset,
+    CableMuted,
     ControlReply,
     ControlRequest,
+    HostEvent,
+    InterruptPolling,
     Observation,
+    Plugged,
     ScsiCommand,
     ScsiReply,
     Unplugged,
+    sector_digest,
 )
 
 INQUIRY = "INQUIRY"
@@ -43,8 +50,8 @@ def slow_answer(stream: Sequence[Observation]) -> str:
             seconds = seen.at - waiting.pop(seen.tag).at
             if seconds > PATIENCE_SECONDS:
                 return f"the drive took {seconds:.1f} s to answer {seen.name}"
-        elif isinstance(seen, Unplugged):
-            return ""  # it left: that is another matter
+        elif isinstance(seen, Unplugged | CableMuted):
+            return ""  # it left, or the cable keeps its answers: that is another matter
     left = next(iter(waiting.values()), None)
     return f"the drive never answered {left.name}" if left else ""
 
@@ -115,3 +122,51 @@ def asked(stream: Sequence[Observation]) -> Asked:
         # Fixed format sense data: key in byte 2, additional sense code in byte 12.
         senses=tuple((data[2] & 0x0F, data[12]) for data in senses),
     )
+
+
+# --- the keyboard ---------------------------------------------------------------------------
+
+_HID = 3
+"""The class of keyboards and mice: bInterfaceClass (HID 1.11, 4.1)."""
+_KEYBOARD = 1
+"""bInterfaceProtocol of a keyboard (HID 1.11, 4.3)."""
+_KEYBOARD_USAGES = (0x0001_0006, 0x0001_0007)
+"""Generic desktop page: keyboard, keypad (HID Usage Tables 1.12, 4)."""
+
+
+def keyboard_driven(stream: Sequence[Observation]) -> bool:
+    """Whether the host polls the gadget's keyboard: whether it hears a key that is pressed.
+
+    What it polled before it was reset, or reset the device, counts no more.
+    """
+    driven = False
+    for seen in stream:
+        match seen:
+            case Plugged() | Unplugged() | BusReset() | HostEvent(name="RESET"):
+                driven = False
+            case InterruptPolling() if seen.interface_class == _HID:
+                driven |= seen.interface_protocol == _KEYBOARD or seen.usage in _KEYBOARD_USAGES
+    return driven
+
+
+# --- what was read --------------------------------------------------------------------------
+
+
+def sector_of(stream: Sequence[Observation], block: bytes) -> int | None:
+    """The LBA from which the host read the 512 bytes of `block` off the USB drive, if it did.
+
+    What is on the medium more than once has the LBA at which it was read last. On a medium
+    with longer blocks (a CD) it is that of the block which holds these bytes.
+    """
+    wanted = sector_digest(block) if len(block) == SECTOR else ""
+    found: int | None = None
+    commands: dict[int, ScsiCommand] = {}
+    for seen in stream:
+        if isinstance(seen, ScsiCommand):
+            commands[seen.tag] = seen
+        elif isinstance(seen, ScsiReply) and wanted in seen.sectors and seen.tag in commands:
+            command = commands[seen.tag]
+            if blocks := read_blocks(command.cdb):
+                size = command.length // blocks.number if blocks.number else SECTOR
+                found = blocks.lba + seen.sectors.index(wanted) * SECTOR // max(size, SECTOR)
+    return found

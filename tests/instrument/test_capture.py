@@ -233,6 +233,7 @@ def test_the_network_is_not_taken_for_a_drive() -> None:
 
 
 def test_keys_are_no_observations() -> None:
+    """That the host begins to poll for them is one (test_keyboard.py)."""
     key: Said = (GADGET, InterruptPacket(endpoint=0x81, length=8, data=bytes(8)))
     assert [type(o) for o in watched([*PLUG, key])] == [Plugged]
 
@@ -248,7 +249,7 @@ def test_a_long_data_phase_in_small_pieces_is_counted_and_its_head_kept() -> Non
         "READ(10)",
         "passed",
         1024,
-        blocks[0],
+        b"".join(blocks[:8]),
     )
 
 
@@ -547,6 +548,12 @@ def test_an_id_used_twice_at_once_is_answered_in_order(tmp_path: Path) -> None:
     first, second, gave_up, done = events
     assert first.urb == gave_up.urb
     assert second.urb == done.urb
+
+
+def test_what_the_old_device_left_open_is_not_the_new_ones(tmp_path: Path) -> None:
+    ask, answer = into(1, 512, b"data")
+    first, second, done = captured(tmp_path / "wire.pcap", [*PLUG, ask, *PLUG, ask, answer])
+    assert (first.urb != second.urb, second.urb) == (True, done.urb)
 
 
 def test_long_transfers_are_cut_and_say_so(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ from harness import observation
 from harness.observation import (
     BiosLine,
     BusReset,
+    CableCut,
+    CableMended,
+    CableMuted,
     ControlReply,
     ControlRequest,
     CpuSample,
@@ -22,6 +25,7 @@ from harness.observation import (
     DiskIo,
     GadgetState,
     HostEvent,
+    InterruptPolling,
     Observation,
     Plugged,
     Recorder,
@@ -30,6 +34,7 @@ from harness.observation import (
     ScsiReply,
     Unplugged,
     read_recording,
+    sector_digest,
     write_recording,
 )
 
@@ -46,6 +51,11 @@ EXAMPLES: tuple[Observation, ...] = (
     ControlReply(1.6, 2**63, "success", 18),
     ScsiCommand(1.7, 0xFFFFFFFF, 0, "INQUIRY", bytes(range(16)), 36, True),
     ScsiReply(1.8, 0xFFFFFFFF, "INQUIRY", "passed", 0, 36, b"\x00\x80"),
+    ScsiReply(1.8, 1, "READ(10)", "passed", 0, 1024, b"\xeb\x3c", (sector_digest(bytes(512)),) * 2),
+    InterruptPolling(1.85, 0x81, 0, 3, 1, 1, 0x1_0006),
+    CableCut(1.86),
+    CableMuted(1.87),
+    CableMended(1.88),
     BiosLine(1.9, HOSTILE),
     HostEvent(2.0, "RESET", True),
     CpuSample(2.1, 0xF000, 0xFF53, 0xFFF53, 0x202, False, True, b"\xcf" * 16, b""),

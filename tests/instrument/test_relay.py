@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import resource
@@ -49,6 +50,10 @@ from harness.deadline import Deadline
 from harness.errors import CableError, DeadlineExpired
 from harness.observation import (
     BusReset,
+    CableCut,
+    CableMended,
+    CableMuted,
+    ControlReply,
     ControlRequest,
     Observation,
     Plugged,
@@ -508,25 +513,6 @@ def test_a_cable_that_drops_everything(cable: Cable) -> None:
     assert cable.recorder.seen() == (), "what has not crossed is not observed"
 
 
-def test_a_muted_device_leaves_no_debts(cable: Cable) -> None:
-    """A fault that swallows answers must not make the next host's answers look stale."""
-    pass_on = cable.relay.forward
-    first = cable.plugged_host()
-
-    def mute(packet: Packet, to: Side) -> None:
-        if to is Side.GADGET:
-            pass_on(packet, to)
-
-    cable.relay.forward = mute  # type: ignore[method-assign]
-    first.say(bulk_in(1))
-    cable.gadget.hear()
-    cable.gadget.say(bulk_data(1, b"swallowed"))
-    assert first.silent()
-    cable.relay.forward = pass_on  # type: ignore[method-assign]
-    cable.relay.detach()
-    assert cable.answer_goodbye() == [Reset()]
-
-
 def test_a_capture_that_cannot_be_written(cable: Cable, tmp_path: Path) -> None:
     host = Peer(Side.HOST)
     with pytest.raises(CableError, match="capture"):
@@ -553,6 +539,287 @@ def test_close_twice_and_use_after(cable: Cable) -> None:
         host.hear()
     with pytest.raises(CableError, match="closed"):
         cable.relay.detach()
+
+
+# --- a cable that is cut --------------------------------------------------------------------
+
+
+def kinds(cable: Cable) -> list[type[Observation]]:
+    return [type(o) for o in cable.recorder.seen()]
+
+
+def test_a_cut_cable_is_a_gadget_that_left_and_a_host_that_left(cable: Cable) -> None:
+    host = cable.plugged_host()
+    host.say(bulk_in(1), StartInterruptReceiving(endpoint=0x81))
+    cable.gadget.hear_all(2)
+    cable.relay.cut()
+    assert host.hear() == DeviceDisconnect()
+    assert kinds(cable)[-2:] == [CableCut, Unplugged]
+    assert not cable.relay.awaiting
+    goodbye = cable.answer_goodbye()
+    assert goodbye == [CancelDataPacket(id=1), StopInterruptReceiving(endpoint=0x81), Reset()]
+    # Neither end hears a word of the other's.
+    host.say(bulk_in(2), DeviceDisconnectAck(), bulk_in(3), Reset())
+    cable.gadget.say(bulk_data(1, b"late"), DESCRIPTION[0], DESCRIPTION[2])
+    cable.gadget.say(InterruptPacket(endpoint=0x81, length=1, data=b"k"))
+    assert cable.gadget.silent()
+    assert host.silent()
+    assert kinds(cable)[-2:] == [CableCut, Unplugged]
+    assert "the cable is cut" in problem(cable)
+    cable.relay.mend()
+    assert host.hear_all(3) == list(DESCRIPTION)
+    cable.relay.wait_plugged(soon())
+    assert kinds(cable)[-2:] == [CableMended, Plugged]
+    host.say(bulk_in(4))
+    assert cable.gadget.hear() == bulk_in(4)
+
+
+def test_a_mended_cable_waits_for_the_old_answers(cable: Cable) -> None:
+    host = cable.plugged_host()
+    host.say(bulk_in(1))
+    cable.gadget.hear()
+    cable.relay.cut()
+    cable.relay.mend()
+    assert host.hear() == DeviceDisconnect()
+    host.say(DeviceDisconnectAck())
+    assert host.silent(), "the good-bye is not answered yet"
+    cable.gadget.say(bulk_data(1, b"stale"))
+    cable.answer_goodbye()
+    assert host.hear_all(3) == list(DESCRIPTION)
+    host.say(bulk_in(1))
+    assert cable.gadget.hear() == bulk_in(1)
+    cable.gadget.say(bulk_data(1, b"fresh"))
+    assert host.hear() == bulk_data(1, b"fresh")
+
+
+def test_the_next_host_finds_the_cable_cut(cable: Cable) -> None:
+    cable.plugged_host()
+    cable.relay.cut()
+    cable.relay.detach()
+    second = cable.host()
+    assert second.silent()
+    assert kinds(cable) == [CableCut]
+    assert "the cable is cut" in problem(cable)
+    cable.relay.mend()
+    assert second.hear_all(4) == [GADGET_HELLO, *DESCRIPTION]
+    cable.relay.wait_plugged(soon())
+    assert kinds(cable) == [CableCut, CableMended, Plugged]
+
+
+def test_a_gadget_that_comes_and_goes_behind_a_cut(cable: Cable) -> None:
+    host = cable.plugged_host()
+    cable.relay.cut()
+    assert host.hear() == DeviceDisconnect()
+    host.say(DeviceDisconnectAck())
+    cable.relay.unplug()
+    cable.gadget.restart()
+    cable.gadget_starts()
+    assert host.silent()
+    assert kinds(cable)[-2:] == [CableCut, Unplugged], "it left once"
+    cable.gadget.say(DeviceDisconnect())
+    assert cable.gadget.hear() == DeviceDisconnectAck()
+    cable.relay.mend()
+    assert host.silent(), "there is nothing to plug in"
+    cable.gadget.say(*DESCRIPTION)
+    assert host.hear_all(3) == list(DESCRIPTION)
+
+
+def test_a_fault_is_made_and_mended_once(cable: Cable) -> None:
+    cable.relay.mend()
+    host = cable.plugged_host()
+    cable.relay.mend()
+    for fault in (cable.relay.mute, cable.relay.cut):
+        fault()
+        fault()
+    assert host.hear() == DeviceDisconnect()
+    cable.relay.mend()
+    cable.relay.mend()
+    assert host.hear_all(3) == list(DESCRIPTION)
+    expected = [Plugged, CableMuted, CableCut, Unplugged, CableMended, Plugged]
+    assert kinds(cable) == expected
+    host.say(DeviceDisconnectAck(), bulk_in(1))
+    assert cable.gadget.hear() == bulk_in(1)
+    cable.gadget.say(bulk_data(1, b"heard"))
+    assert host.hear() == bulk_data(1, b"heard")
+
+
+def test_a_cable_cut_by_what_crosses_it(cable: Cable) -> None:
+    """A fault may be called where packets cross: on the cable's own thread."""
+    host = cable.plugged_host()
+    pass_on = cable.relay.forward
+
+    def cut_behind_it(packet: Packet, to: Side) -> None:
+        pass_on(packet, to)
+        if isinstance(packet, BulkPacket):
+            cable.relay.cut()
+
+    cable.relay.forward = cut_behind_it  # type: ignore[method-assign]
+    host.say(bulk_in(1), bulk_in(2))
+    assert cable.gadget.hear() == bulk_in(1)
+    assert cable.answer_goodbye() == [CancelDataPacket(id=1), Reset()]
+    assert host.hear() == DeviceDisconnect()
+    assert kinds(cable)[-2:] == [CableCut, Unplugged]
+    assert cable.gadget.silent()
+
+
+# --- a gadget without a voice ---------------------------------------------------------------
+
+GET_DEVICE = ControlPacket(
+    id=5, endpoint=0x80, requesttype=0x80, request=6, value=0x100, index=0, length=4
+)
+
+
+def wrapper(ident: int) -> BulkPacket:
+    """TEST UNIT READY for the drive of `DESCRIPTION`."""
+    data = struct.pack("<4sIIBBB16s", b"USBC", 1, 0, 0, 0, 6, bytes(6))
+    return BulkPacket(id=ident, endpoint=0x02, length=31, data=data)
+
+
+def taken(packet: BulkPacket) -> BulkPacket:
+    return BulkPacket(id=packet.id, endpoint=packet.endpoint, length=packet.length)
+
+
+CANCELLED = BulkPacket(id=1, endpoint=0x82, status=Status.CANCELLED)
+
+
+def test_a_mute_gadget_takes_everything_and_says_nothing(cable: Cable) -> None:
+    host = cable.plugged_host()
+    cable.relay.mute()
+    questions = [
+        wrapper(1),
+        bulk_in(2, 13),
+        GET_DEVICE,
+        SetConfiguration(id=6, configuration=1),
+        StartInterruptReceiving(endpoint=0x81),
+    ]
+    host.say(*questions)
+    assert cable.gadget.hear_all(5) == questions
+    status = struct.pack("<4sIIB", b"USBS", 1, 0, 0)
+    cable.gadget.say(
+        taken(wrapper(1)),
+        bulk_data(2, status),
+        dataclasses.replace(GET_DEVICE, data=b"dev!"),
+        ConfigurationStatus(id=6, status=0, configuration=1),
+        InterruptReceivingStatus(endpoint=0x81, status=0),
+        InterruptPacket(endpoint=0x81, length=1, data=b"k"),
+    )
+    assert host.hear() == taken(wrapper(1)), "the bytes were acknowledged"
+    assert host.silent()
+    seen = kinds(cable)
+    assert seen[:3] == [Plugged, CableMuted, ScsiCommand]
+    assert seen.count(ControlRequest) == 2
+    assert ScsiReply not in seen
+    assert ControlReply not in seen
+    cable.relay.mend()
+    assert host.silent(), "what was swallowed is lost"
+    host.say(bulk_in(7))
+    cable.gadget.hear()
+    cable.gadget.say(bulk_data(7, b"again"))
+    assert host.hear() == bulk_data(7, b"again")
+    assert kinds(cable)[-1] is CableMended
+
+
+def test_a_stall_is_an_answer_too(cable: Cable) -> None:
+    host = cable.plugged_host()
+    cable.relay.mute()
+    host.say(wrapper(1), bulk_in(2))
+    cable.gadget.hear_all(2)
+    cable.gadget.say(BulkPacket(id=1, endpoint=0x02, status=Status.STALL))
+    cable.gadget.say(BulkPacket(id=2, endpoint=0x82, status=Status.STALL))
+    assert host.silent()
+
+
+def test_a_mute_gadget_leaves_no_debts(cable: Cable) -> None:
+    """Swallowed answers must not make the next host's answers look stale."""
+    first = cable.plugged_host()
+    cable.relay.mute()
+    first.say(bulk_in(1))
+    cable.gadget.hear()
+    cable.gadget.say(bulk_data(1, b"swallowed"))
+    assert first.silent()
+    assert not cable.relay.awaiting
+    cable.relay.detach()
+    assert cable.answer_goodbye() == [Reset()]
+    second = cable.host()
+    assert second.hear_all(4) == [GADGET_HELLO, *DESCRIPTION], "it is plugged in"
+    assert kinds(cable) == [CableMuted, Plugged]
+    second.say(bulk_in(1))
+    cable.gadget.hear()
+    cable.gadget.say(bulk_data(1, b"swallowed"))
+    assert second.silent(), "a host that comes later hears nothing either"
+
+
+@pytest.mark.parametrize("mended", [False, True], ids=["still mute", "mended"])
+def test_what_a_host_gives_up_is_answered_once(cable: Cable, mended: bool) -> None:
+    host = cable.plugged_host()
+    cable.relay.mute()
+    host.say(bulk_in(1))
+    cable.gadget.hear()
+    cable.gadget.say(bulk_data(1, b"swallowed"))
+    assert host.silent()
+    if mended:
+        cable.relay.mend()
+    host.say(CancelDataPacket(id=1))
+    assert host.hear() == CANCELLED
+    assert cable.gadget.silent(), "it has answered that"
+    cable.relay.mend()
+    host.say(bulk_in(1))
+    assert cable.gadget.hear() == bulk_in(1)
+    cable.gadget.say(bulk_data(1, b"again"))
+    assert host.hear() == bulk_data(1, b"again")
+
+
+def test_what_a_host_gives_up_may_be_answered_at_that_moment(cable: Cable) -> None:
+    host = cable.plugged_host()
+    host.say(bulk_in(1), CancelDataPacket(id=1), bulk_in(1))
+    cable.gadget.hear_all(3)
+    cable.relay.mute()
+    cable.gadget.say(bulk_data(1, b"the first"))
+    assert host.hear() == CANCELLED
+    cable.gadget.say(bulk_data(1, b"the second"))
+    assert host.silent()
+    host.say(CancelDataPacket(id=1))
+    assert host.hear() == CANCELLED
+
+
+def test_a_cancelled_request_is_answered_by_the_cable(cable: Cable) -> None:
+    host = cable.plugged_host()
+    cable.relay.mute()
+    host.say(bulk_in(1), GET_DEVICE, CancelDataPacket(id=1), CancelDataPacket(id=5))
+    cable.gadget.hear_all(4)
+    refused = dataclasses.replace(GET_DEVICE, status=Status.CANCELLED, length=0)
+    cable.gadget.say(CANCELLED, refused)
+    assert host.hear_all(2) == [CANCELLED, refused]
+    # A status that cannot be cancelled at the gadget's end is owed as well.
+    host.say(SetConfiguration(id=6, configuration=1))
+    cable.gadget.hear()
+    cable.gadget.say(ConfigurationStatus(id=6, status=0, configuration=1))
+    assert host.silent()
+    host.say(CancelDataPacket(id=6))
+    assert host.hear() == ConfigurationStatus(id=6, status=Status.CANCELLED, configuration=1)
+
+
+def test_giving_up_what_was_answered_owes_nothing(cable: Cable) -> None:
+    """QEMU may give up a transfer whose answer is on its way to it."""
+    host = cable.plugged_host()
+    host.say(bulk_in(1))
+    cable.gadget.hear()
+    cable.gadget.say(bulk_data(1, b"heard"))
+    assert host.hear() == bulk_data(1, b"heard")
+    host.say(CancelDataPacket(id=1), bulk_in(1))
+    assert cable.gadget.hear_all(2) == [CancelDataPacket(id=1), bulk_in(1)]
+    cable.relay.mute()
+    cable.gadget.say(bulk_data(1, b"swallowed"))
+    assert host.silent()
+
+
+def test_a_mute_gadget_can_leave(cable: Cable) -> None:
+    host = cable.plugged_host()
+    cable.relay.mute()
+    fewer = InterfaceInfo(interfaces=(Interface(1, 8, 6, 0x50),))
+    cable.gadget.say(fewer, DeviceDisconnect())
+    assert host.hear_all(2) == [fewer, DeviceDisconnect()]
+    assert cable.gadget.hear() == DeviceDisconnectAck()
 
 
 # --- much at once ---------------------------------------------------------------------------

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from harness.observation import (
     BiosLine,
     BusReset,
+    CableCut,
+    CableMended,
+    CableMuted,
     ControlReply,
     ControlRequest,
     CpuSample,
@@ -19,12 +22,14 @@ from harness.observation import (
     DiskIo,
     GadgetState,
     HostEvent,
+    InterruptPolling,
     Observation,
     Plugged,
     Screen,
     ScsiCommand,
     ScsiReply,
     Unplugged,
+    sector_digest,
 )
 from harness.outcome.kinds import (
     KINDS,
@@ -38,7 +43,13 @@ from harness.outcome.kinds import (
     ResetLoop,
 )
 from harness.outcome.rules import GAVE_UP, HANDOVER, MARK, decide, give_up, may_rest
-from harness.outcome.wire import asked, lost_request, slow_answer
+from harness.outcome.wire import (
+    asked,
+    keyboard_driven,
+    lost_request,
+    sector_of,
+    slow_answer,
+)
 from images import payload
 
 IF = 0x200
@@ -225,6 +236,7 @@ def test_a_hang_takes_eight_samples_over_seven_tenths_of_a_second(how: str) -> N
         ControlReply(1.7, 1, "success", 0),
         ScsiCommand(1.7, 1, 0, "INQUIRY", b"\x12", 36, True),
         ScsiReply(1.7, 1, "INQUIRY", "passed", 0, 36, b""),
+        InterruptPolling(1.7, 0x81, 0, 3, 1, 1, 0),
         HostEvent(1.7, "RESET", True),
         DiskIo(1.7, 1, 0),
     ],
@@ -331,6 +343,19 @@ observations: st.SearchStrategy[Observation] = st.one_of(
     st.builds(BusReset, moments),
     st.builds(Plugged, moments, st.just("high"), words16, words16),
     st.builds(Unplugged, moments),
+    st.builds(CableCut, moments),
+    st.builds(CableMuted, moments),
+    st.builds(CableMended, moments),
+    st.builds(
+        InterruptPolling,
+        moments,
+        st.just(0x81),
+        st.just(0),
+        st.sampled_from((3, 8)),
+        st.just(1),
+        st.sampled_from((0, 1, 2)),
+        st.sampled_from((0, 0x1_0006)),
+    ),
     st.builds(DeviceDied, moments, st.just("crashed")),
     st.builds(
         GadgetState,
@@ -345,8 +370,8 @@ observations: st.SearchStrategy[Observation] = st.one_of(
         moments,
         st.integers(0, 3),
         st.just(0),
-        st.sampled_from(("INQUIRY", "TEST UNIT READY")),
-        st.binary(max_size=16),
+        st.sampled_from(("INQUIRY", "TEST UNIT READY", "READ(10)")),
+        st.one_of(st.binary(max_size=16), st.binary(max_size=15).map(lambda b: b"\x28" + b)),
         words16,
         st.booleans(),
     ),
@@ -359,6 +384,7 @@ observations: st.SearchStrategy[Observation] = st.one_of(
         st.just(0),
         words16,
         st.binary(max_size=40),
+        st.lists(st.just(sector_digest(bytes(512))), max_size=3).map(tuple),
     ),
 )
 streams = st.lists(observations, max_size=30)
@@ -377,6 +403,8 @@ def test_any_stream_has_at_most_one_outcome_and_harms_nobody(stream: list[Observ
     assert isinstance(slow_answer(stream), str)
     assert isinstance(lost_request(stream), str)
     assert may_rest(stream) >= 0
+    assert keyboard_driven(stream) in (False, True)
+    assert sector_of(stream, bytes(512)) != -1
 
 
 @given(streams, st.booleans())
@@ -462,6 +490,7 @@ def test_an_answer_that_comes_too_late_or_never() -> None:
     late = at(7.2, reply(999, "TEST UNIT READY"))
     assert slow_answer([*in_time, ready, late]) == "the drive took 5.2 s to answer TEST UNIT READY"
     assert slow_answer([asks, at(2.0, Unplugged(0.0))]) == "", "it left: that is no slowness"
+    assert slow_answer([asks, at(2.0, CableMuted(0.0))]) == "", "its answer was swallowed"
     assert slow_answer([reply(1, "INQUIRY")]) == ""
 
 
