@@ -167,6 +167,7 @@ class Record:
     """What a case leaves behind, filled in as it goes on."""
 
     controller: str | None = None
+    bios: str | None = None
     data_partition: str | None = None
     outcome: Outcome | None = None
     boot_seconds: float = 0.0
@@ -352,6 +353,7 @@ class Host:
         self,
         controller: str,
         *,
+        bios: str | None = None,
         must_ask_drive: bool = True,
         press: Moment | None = None,
         next_device: Path | None = None,
@@ -359,6 +361,7 @@ class Host:
     ) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
+        `bios` is a name or file as of --bios; None is what was chosen for the run.
         With `must_ask_drive` a boot counts only if the host asked the drive that the gate
         files promise. `press` is a moment at which Ctrl-Alt-Del is pressed on the PC's own
         keyboard. `next_device` is the image of the disk that comes second, by default one that
@@ -367,12 +370,13 @@ class Host:
         """
         rig = self._rig
         rig.record.controller = controller
+        rig.record.bios = bios = bios or rig.equipment.bios
         if rig.gadget.collision is not None:
             raise rig.gadget.collision
         outcome = rules.decide(rig.recorder.seen())
         self._judged = len(rig.recorder.seen())
         if not isinstance(outcome, NoDrive):
-            outcome = self._run(controller, press, next_device, seconds)
+            outcome = self._run(controller, bios, press, next_device, seconds)
         rig.record.outcome = self._outcome = outcome
         boot = Boot(
             outcome,
@@ -388,7 +392,12 @@ class Host:
         return boot
 
     def _run(
-        self, controller: str, press: Moment | None, next_device: Path | None, seconds: float
+        self,
+        controller: str,
+        bios: str,
+        press: Moment | None,
+        next_device: Path | None,
+        seconds: float,
     ) -> Outcome:
         rig = self._rig
         relay = rig.gadget.relay
@@ -398,7 +407,7 @@ class Host:
         rig._say("host: power on")
         self._pc = Pc(
             controller,
-            rig.equipment.bios,
+            bios,
             next_device,
             rig.recorder,
             rig._scratch,

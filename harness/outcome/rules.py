@@ -37,6 +37,7 @@ from harness.outcome.kinds import (
     ResetLoop,
     Waiting,
 )
+from harness.outcome.moments import hands_over
 from harness.outcome.never_code import never_code, runs_wild
 from harness.outcome.outside import could_end
 from harness.outcome.place import last_seen, where
@@ -46,9 +47,6 @@ MARK = "bootgate: booted from "
 
 GAVE_UP = "No bootable device."
 """SeaBIOS, src/boot.c, do_boot and boot_fail: the list of boot devices is at its end."""
-
-HANDOVER = "Booting from "
-"""SeaBIOS, src/boot.c: the last thing that it logs before it tries a device."""
 
 FAILED = "Boot failed"
 """SeaBIOS, src/boot.c, boot_disk: it goes on to the next device."""
@@ -148,7 +146,7 @@ class Judge:
         self._said.append(text)
         if text.startswith(FAILED):
             self._detours.append(text)
-        if text.startswith(HANDOVER):
+        if hands_over(text):
             self._gave_up, self._waits = False, None
         elif GAVE_UP in text:
             self._gave_up = True
@@ -314,7 +312,7 @@ def may_rest(stream: Stream) -> float:
         return 0.0
     if not BIOS <= stream[-1].linear < BIOS_END:
         return 0.0
-    if any(isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream):
+    if any(isinstance(s, BiosLine) and hands_over(s.text) for s in stream):
         return 0.0
     last = next((s for s in reversed(stream) if s.progress), None)
     if not isinstance(last, ControlReply) or last.status != "stall":

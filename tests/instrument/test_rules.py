@@ -42,7 +42,8 @@ from harness.outcome.kinds import (
     Outcome,
     ResetLoop,
 )
-from harness.outcome.rules import GAVE_UP, HANDOVER, MARK, decide, give_up, may_rest
+from harness.outcome.moments import HANDOVER
+from harness.outcome.rules import GAVE_UP, MARK, decide, may_rest
 from harness.outcome.wire import (
     asked,
     keyboard_driven,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from harness.firmware import Gate, Shape
-from harness.host.pc import CONTROLLERS
+from harness.host.pc import BIOSES, CONTROLLERS, DEFAULT_BIOS
 from harness.outcome.kinds import NEXT_DEVICE, Booted
+from harness.outcome.moments import Moment
 from harness.plugin import full, requirement
 from harness.rig import Rig
+from images.emmc import DATA_PARTITIONS
 
 SITUATIONS = [
     pytest.param(Shape.HID_AND_STORAGE, "exfat", id="hid_and_storage-exfat"),
@@ -19,6 +23,15 @@ SITUATIONS = [
     pytest.param(Shape.FACTORY, "blank", id="factory-blank", marks=full),
 ]
 """The gadget's functions beside the drive, and what the device's data partition holds."""
+
+OTHER_CONTROLLERS = [pytest.param(c, marks=full) for c in CONTROLLERS if c != "ehci"]
+"""Beside EHCI, which `fast_controller` is unless the user says otherwise."""
+
+STRICTER = [
+    pytest.param(bios, data_partition, id=f"{bios}-{data_partition}")
+    for bios in ("blind", "strict")
+    for data_partition in DATA_PARTITIONS
+]
 
 
 @requirement("EMPTY-1")
@@ -43,3 +56,51 @@ def test_a_gate_file_of_one_line_feed_chooses_nothing(
     boot = rig.host.boot(fast_controller)
     assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
     assert boot.asked.heard_empty, "the drive never said that it has no medium (02/3A)"
+
+
+@requirement("EMPTY-4")
+@pytest.mark.parametrize(("bios", "data_partition"), STRICTER, indirect=["bios"])
+def test_stricter_hosts_go_on_past_an_empty_drive(
+    rig: Rig, bios: str | None, data_partition: str, fast_controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, data_partition=data_partition)
+    boot = rig.host.boot(fast_controller, bios=bios)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+
+
+@requirement("EMPTY-4")
+@pytest.mark.parametrize(("bios", "data_partition"), STRICTER, indirect=["bios"])
+@pytest.mark.parametrize("controller", OTHER_CONTROLLERS)
+def test_stricter_hosts_with_other_controllers_do(
+    rig: Rig, bios: str | None, data_partition: str, controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, data_partition=data_partition)
+    boot = rig.host.boot(controller, bios=bios)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+
+
+# Until they hand over, all three BIOSes are SeaBIOS; what they do next differs.
+PRESSES_THAT_TELL_MOST = {
+    *((DEFAULT_BIOS, "exfat", moment) for moment in Moment),
+    ("blind", "exfat", Moment.HANDOVER),
+    ("strict", "ext4", Moment.HANDOVER),
+    ("strict", "blank", Moment.HANDOVER),
+}
+PRESSES = [
+    pytest.param(
+        *press,
+        id=f"{press[0]}-{press[1]}-{press[2].value}",
+        marks=() if press in PRESSES_THAT_TELL_MOST else full,
+    )
+    for press in product(BIOSES, DATA_PARTITIONS, Moment)
+]
+
+
+@requirement("EMPTY-5")
+@pytest.mark.parametrize(("bios", "data_partition", "moment"), PRESSES, indirect=["bios"])
+def test_ctrl_alt_del_is_honoured_at_any_moment(
+    rig: Rig, bios: str | None, data_partition: str, moment: Moment, fast_controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, data_partition=data_partition)
+    boot = rig.host.boot(fast_controller, bios=bios, press=moment)
+    assert boot.keyboard_alive, boot.explain()
