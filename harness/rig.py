@@ -36,6 +36,7 @@ from harness.observation import (
     ControlRequest,
     DeviceDied,
     GadgetState,
+    Handover,
     HostEvent,
     Observation,
     Recorder,
@@ -47,7 +48,13 @@ from harness.outcome.explain import explain
 from harness.outcome.future import trimmed
 from harness.outcome.kinds import NEXT_DEVICE, Booted, Hung, NoBootDevice, NoDrive, Outcome
 from harness.outcome.moments import Moment
-from harness.outcome.wire import Asked, asked, lost_request, slow_answer
+from harness.outcome.wire import (
+    Asked,
+    asked,
+    keyboard_driven,
+    lost_request,
+    slow_answer,
+)
 from harness.owner import disk, escaped_lines, printable
 from images.emmc import write_emmc
 from images.payload import write_boot_disk
@@ -440,19 +447,29 @@ class Host:
             self._device_died(problem)
 
     def _watch(
-        self, pc: Pc, relay: Relay | None, seconds: float, press: Moment | None
+        self,
+        pc: Pc,
+        relay: Relay | None,
+        seconds: float,
+        press: Moment | None,
+        *,
+        since: int = 0,
     ) -> tuple[Outcome, int]:
         """Until the outcome is proven, or the host's time is up.
 
-        Returns it, and how many observations it took.
+        Returns it, and how many observations it took. What was seen before `since` does not
+        count, but for what the BIOS handed over.
         """
         rig = self._rig
         judge = rules.Judge()
         patience = Deadline.after(seconds * PATIENCE, "the host to use up its time")
         told = 0.0
-        judged = 0
+        ran = pc.ran
         freezing = _Freezing()
         stream = rig.recorder.seen()
+        for handover in (o for o in stream[:since] if isinstance(o, Handover)):
+            judge.see(handover)
+        judged = since
         while True:
             for seen in stream[judged:]:
                 judged += 1
@@ -465,7 +482,7 @@ class Host:
             if press is not None and press.has_come(stream):
                 press = None
                 self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
-            if pc.ran > seconds:
+            if pc.ran - ran > seconds:
                 self._time_is_up(pc)
                 stream = rig.recorder.seen()
                 continue
@@ -524,9 +541,20 @@ class Host:
         )
 
     def _recover(self, pc: Pc, relay: Relay | None, hung: Hung) -> Outcome:
-        """Try what brings the hung host back, each for real."""
+        """Try what brings the hung host back, each for real.
+
+        First what a KVM's user has, the gadget's keyboard. A host that this resets hangs again,
+        with the drive still in, before the next is tried.
+        """
         rig = self._rig
         rig._say("host: hung; what brings it back?")
+        if relay is not None and keyboard_driven(rig.recorder.seen()):
+            since = len(rig.recorder.seen())
+            self._act(Acted.GADGET_KEYBOARD, self._press_on_gadget)
+            reset = self._await_reset(since)
+            self._done()
+            if reset:
+                self._watch(pc, relay, CASE_SECONDS, None, since=len(rig.recorder.seen()))
         since = len(rig.recorder.seen())
         self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
         self._await_reset(since)
@@ -535,14 +563,15 @@ class Host:
             self._act(Acted.UNPLUGGED, relay.detach)
             since = len(rig.recorder.seen())
             pc.reset()
-            rig.recorder.wait_until(
-                lambda s: any(
-                    isinstance(o, BiosLine) and o.text.startswith(rules.MARK) for o in s[since:]
-                ),
-                REBOOT_SECONDS,
-            )
+            rig.recorder.wait_until(lambda s: any(map(_says_booted, s[since:])), REBOOT_SECONDS)
             self._done()
         return dataclasses.replace(hung, recovery=rules.recovered(rig.recorder.seen()))
+
+    def _press_on_gadget(self) -> None:
+        """Ctrl-Alt-Del on the gadget's keyboard; a device that dies of it has not pressed it."""
+        self._rig.gadget.hurry(True)
+        with contextlib.suppress(FirmwareFault):
+            self._rig.gadget.press_ctrl_alt_del()
 
     def _device_died(self, problem: RigFault) -> None:
         """Observe that the device died, if that is why the cable broke; else raise `problem`."""
@@ -608,6 +637,10 @@ class Host:
         """Switch it off."""
         if self._pc is not None:
             self._pc.close()
+
+
+def _says_booted(seen: Observation) -> bool:
+    return isinstance(seen, BiosLine) and seen.text.startswith(rules.MARK)
 
 
 def _doing(stream: Sequence[Observation]) -> str:

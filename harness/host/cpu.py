@@ -78,12 +78,9 @@ class Registers:
         if self.dr7 & 0xFF:
             return "a mode with hardware breakpoints"
         if self.real_mode:
-            plain = all(
-                base == value * 16 and limit == 0xFFFF
-                for base, value, limit in zip(
-                    self.bases, self.values[10:], self.limits, strict=True
-                )
-            )
+            # TCG looks at no limits, nor does Unicorn: SeaBIOS leaves some at 4 GiB.
+            selectors = self.values[10:]
+            plain = all(b == s * 16 for b, s in zip(self.bases, selectors, strict=True))
             return Frozen.REAL if plain else "real mode with segments of another mode"
         flat = not any(self.bases[:4]) and all(limit == 0xFFFF_FFFF for limit in self.limits[:4])
         if self.wide and flat and self.ring == 0:

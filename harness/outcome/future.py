@@ -64,10 +64,11 @@ _PARTS = ("AL", "BX", "SI")
 _IDENTIFIERS = {name: int(getattr(x86, f"UC_X86_REG_{name}")) for name in (*REGISTERS, *_PARTS)}
 
 # Instructions that compute, move data within RAM, or branch: what they read there Unicorn
-# tells, and none of them asks the world outside. Names as capstone has them.
+# tells, and none of them asks the world outside. Names as capstone has them. "int1" (F1h) is an
+# invalid opcode to Unicorn as to QEMU up to 8 (target/i386/tcg/translate.c, WANT_ICEBP).
 _KNOWN_WORDS = """
     aaa aad aam aas adc add and bsf bsr bswap bt btc btr bts call cbw cdq cdqe clc cld cli cmc
-    cmp cmpsb cmpsd cmpsw cmpxchg cwd cwde daa das dec div enter hlt idiv imul inc int int3 into
+    cmp cmpsb cmpsd cmpsw cmpxchg cwd cwde daa das dec div enter hlt idiv imul inc int int1 int3 into
     iret iretd ja jae jb jbe jcxz je jecxz jg jge jl jle jmp jne jno jnp jns jo jp js lahf lcall
     lds lea leave les lfs lgs ljmp lodsb lodsd lodsw loop loope loopne lss mov movsb movsd movsw
     movsx movzx mul neg nop not or pause pop popa popal popaw popf popfd push pusha pushal pushaw
@@ -77,7 +78,9 @@ _KNOWN_WORDS = """
 """
 _KNOWN = frozenset(_KNOWN_WORDS.split())
 _SETS_FLAGS = frozenset({"cli", "sti", "popf", "popfd", "iret", "iretd"})
-_OF_REAL_MODE_WORDS = "int int3 into iret iretd lds les lfs lgs lss lcall ljmp retf retfw xlatb"
+_OF_REAL_MODE_WORDS = (
+    "int int1 int3 into iret iretd lds les lfs lgs lss lcall ljmp retf retfw xlatb"
+)
 _OF_REAL_MODE = frozenset(_OF_REAL_MODE_WORDS.split())
 """What loads a segment register or uses the interrupt table, and XLATB, of which capstone does
 not tell the segment. Not looked into in FLAT_32: there the look ahead has no selectors and no

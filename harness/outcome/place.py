@@ -18,6 +18,7 @@ from harness.observation import (
 )
 from harness.outcome.future import BIOS, BIOS_END, HLT, IRET
 from harness.outcome.kinds import Last, Where
+from harness.outcome.wire import sector_of
 
 BOOT_SECTOR, SECTOR = 0x7C00, 512
 SYSTEM_ROM = 0xE0000
@@ -48,7 +49,7 @@ def where(frozen: Frozen, handover: Handover | None, stream: Sequence[Observatio
         cs=cs,
         ip=ip,
         listing=_listing(code, ip, wide=frozen.mode == Frozen.FLAT_32),
-        origin=_origin(linear, code, handover),
+        origin=_origin(linear, code, handover, stream),
     )
 
 
@@ -77,7 +78,9 @@ def _listing(code: bytes, ip: int, *, wide: bool) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _origin(linear: int, code: bytes, handover: Handover | None) -> str:
+def _origin(
+    linear: int, code: bytes, handover: Handover | None, stream: Sequence[Observation]
+) -> str:
     """Who put that code there, in words."""
     if SYSTEM_ROM <= linear < BIOS_END:
         return "the BIOS"
@@ -90,7 +93,9 @@ def _origin(linear: int, code: bytes, handover: Handover | None) -> str:
     elif linear < 0x500:
         return "nobody: it is the BIOS's data area"
     if handover is not None:
-        drive = f"of drive {handover.drive:02X}h (LBA 0)"
+        lba = sector_of(stream, handover.sector)
+        drive = f"of drive {handover.drive:02X}h"
+        drive += " (the PC's own)" if lba is None else f" (the USB drive, LBA {lba})"
         offset = linear - BOOT_SECTOR
         if 0 <= offset < SECTOR:
             part = code[: SECTOR - offset]
