@@ -41,6 +41,9 @@ ADAPTER = 0xA0000
 
 BIOS, BIOS_END = 0xC0000, 0x100000
 
+REAL_MODE_END = 0x110000
+"""The first page that real mode does not reach: FFFF:FFFF is 10FFEFh."""
+
 HLT, IRET = 0xF4, 0xCF
 """SeaBIOS answers what it does not know with a bare IRET (src/romlayout.S, entry_iret_official)."""
 
@@ -155,8 +158,13 @@ class _Look:
         self._order = [*REGISTERS, MEMORY]
         self._code: dict[tuple[int, int], bytes] = {}
         self._code_pages: set[int] = set()
+        self._asked: set[int] = {0}
+        """Pages that were looked at in other ways than by Unicorn's reading and writing. The first
+        one has the interrupt vectors, on which a lot depends."""
+        self._changed: set[int] = set()
+        """Pages that were written to."""
         self._written: set[int] = set()
-        """Pages that were written to since the anchor."""
+        """The same since the anchor."""
         self._steps = 0
         # The anchor: a state that is waited for to come back (R. P. Brent 1980, An improved
         # Monte Carlo factorization algorithm, section 2: a new one at each power of two).
@@ -180,14 +188,14 @@ class _Look:
 
     def run(self) -> Future:
         """Everything up to the end."""
-        self._map(0)  # the interrupt vectors, on which a lot depends
         if self._frozen.halted and not self._frozen.interrupts_on:
-            self._map(self._frozen.linear)
+            self._asked.add(self._frozen.linear & -PAGE)
             self._end = HALTED
         elif self._frozen.mode in (Frozen.REAL, Frozen.FLAT_32):
             self._prepare()
             while not self._end:
                 self._go_on()
+            self._asked.add(self._linear() & -PAGE)  # of code that could not be fetched
         else:
             self._end = f"the processor is in {self._frozen.mode}"
         return Future(
@@ -199,11 +207,19 @@ class _Look:
             halts=self._halts,
             instructions=self._instructions,
             stack=self._stack,
-            touched=frozenset(self._first),
+            touched=self._touched(),
         )
+
+    def _touched(self) -> frozenset[int]:
+        read = {place & -PAGE for a, size in self._reads for place in (a, a + size - 1)}
+        touched = self._asked | self._changed | self._code_pages | read
+        return frozenset(page for page in touched if len(self._page(page)) == PAGE)
 
     def _prepare(self) -> None:
         uc = self._uc
+        uc = self._uc
+        if self._real:
+            self._map_all()
         for name, value in zip(REGISTERS, self._frozen.registers, strict=True):
             # In Unicorn's 32-bit mode all segments are flat from the start.
             if self._real or name not in _SELECTORS:
@@ -305,7 +321,7 @@ class _Look:
             self._since, self._power = 1, self._power * 2
             self._anchor_linear = linear
             self._anchor = {name: self._register(name) for name in REGISTERS}
-            self._anchor_memory = {a: bytes(uc.mem_read(a, PAGE)) for a in self._first}
+            self._anchor_memory = {a: bytes(uc.mem_read(a, PAGE)) for a in self._changed}
             self._written.clear()
         self._instructions += count
         if self._steps > BLOCKS or self._instructions > INSTRUCTIONS:
@@ -329,7 +345,9 @@ class _Look:
     def _on_unmapped(
         self, uc: Any, access: int, address: int, size: int, value: int, _: Any
     ) -> bool:
-        return self._map(address) and self._map(address + max(size, 1) - 1)
+        pages = {address & -PAGE, address + max(size, 1) - 1 & -PAGE}
+        self._asked |= pages
+        return all([self._map(page) for page in sorted(pages)])
 
     # --- below ----------------------------------------------------------------------------
 
@@ -382,33 +400,57 @@ class _Look:
     def _wrote(self, address: int, size: int) -> None:
         pages = {address & -PAGE, address + size - 1 & -PAGE}
         self._written |= pages
+        self._changed |= pages
         if pages & self._code_pages:
             self._code.clear()
 
-    def _map(self, address: int) -> bool:
-        """Bring in the page that holds `address`; ends the look ahead where there is no RAM."""
-        page = address & ~(PAGE - 1)
+    def _map_all(self) -> None:
+        """Bring in all that real mode reaches.
+
+        With a page that comes in later Unicorn forgets which instruction it is at, and an
+        exception in the same block would return to another one.
+        """
+        there = [page for page in range(0, REAL_MODE_END, PAGE) if self._is_ram(page)]
+        contents = {page: self._page(page) for page in there}
+        run: list[int] = []
+        for page in (*there, REAL_MODE_END + PAGE):
+            if run and page != run[-1] + PAGE:
+                self._map_run({at: contents[at] for at in run})
+                run = []
+            if len(contents.get(page, b"")) == PAGE:
+                run.append(page)
+
+    def _map(self, page: int) -> bool:
+        """Bring in a page, if it is not there; ends the look ahead where there is no RAM."""
         if page in self._first:
             return True
-        if ADAPTER <= page < BIOS or page >= self._frozen.ram:
-            self._end = f"it touches {address:#x}, which is no RAM"
-            return False
         content = self._page(page)
-        if len(content) != PAGE:
-            self._end = f"memory at {address:#x} was not recorded"
-            return False
-        self._uc.mem_map(page, PAGE)
-        self._uc.mem_write(page, content)
-        self._first[page] = content
-        return True
+        if not self._is_ram(page):
+            self._end = f"it touches memory at {page:#x}, which is no RAM"
+        elif self._real or len(content) != PAGE:
+            self._end = f"memory at {page:#x} was not recorded"
+        else:
+            self._map_run({page: content})
+            return True
+        return False
+
+    def _map_run(self, contents: dict[int, bytes]) -> None:
+        """Bring in pages in a row."""
+        start, data = min(contents), b"".join(contents[a] for a in sorted(contents))
+        self._uc.mem_map(start, len(data))
+        self._uc.mem_write(start, data)
+        self._first |= contents
+
+    def _is_ram(self, page: int) -> bool:
+        return not ADAPTER <= page < BIOS and page < self._frozen.ram
 
     def _peek(self, address: int, size: int) -> bytes:
-        if self._map(address) and self._map(address + size - 1):
+        if self._on_unmapped(None, 0, address, size, 0, None):
             return bytes(self._uc.mem_read(address, size))
         return bytes(size)
 
     def _poke(self, address: int, data: bytes) -> None:
-        if self._map(address) and self._map(address + len(data) - 1):
+        if self._on_unmapped(None, 0, address, len(data), 0, None):
             self._uc.mem_write(address, data)
             self._wrote(address, len(data))
 
