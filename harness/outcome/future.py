@@ -34,6 +34,9 @@ INSTRUCTIONS = 200_000
 BLOCKS = 12_000
 """The same in blocks, runs of instructions without a branch: each costs some microseconds."""
 
+ACCESSES = 60_000
+"""The same in reads and writes of memory, which cost as much: zeros, as code, are two each."""
+
 CLOSED, HALTED, UNSEEN_END = "closed", "halted", "no end of it was seen"
 
 ADAPTER = 0xA0000
@@ -165,7 +168,7 @@ class _Look:
         """Pages that were written to."""
         self._written: set[int] = set()
         """The same since the anchor."""
-        self._steps = 0
+        self._steps, self._accesses = 0, 0
         # The anchor: a state that is waited for to come back (R. P. Brent 1980, An improved
         # Monte Carlo factorization algorithm, section 2: a new one at each power of two).
         self._anchor_linear = -1
@@ -324,7 +327,11 @@ class _Look:
             self._anchor_memory = {a: bytes(uc.mem_read(a, PAGE)) for a in self._changed}
             self._written.clear()
         self._instructions += count
-        if self._steps > BLOCKS or self._instructions > INSTRUCTIONS:
+        if (
+            self._steps > BLOCKS
+            or self._instructions > INSTRUCTIONS
+            or self._accesses > ACCESSES
+        ):
             self._stop(UNSEEN_END)
             return
         if (linear, code) not in self._seen:
@@ -333,9 +340,11 @@ class _Look:
             self._stack = min(self._stack, self._top_of_stack())
 
     def _on_read(self, uc: Any, access: int, address: int, size: int, value: int, _: Any) -> None:
+        self._accesses += 1
         self._reads.add((address, size))
 
     def _on_write(self, uc: Any, access: int, address: int, size: int, value: int, _: Any) -> None:
+        self._accesses += 1
         self._wrote(address, size)
 
     def _on_trap(self, uc: Any, vector: int, _: Any) -> None:
