@@ -220,7 +220,6 @@ class _Look:
 
     def _prepare(self) -> None:
         uc = self._uc
-        uc = self._uc
         if self._real:
             self._map_all()
         for name, value in zip(REGISTERS, self._frozen.registers, strict=True):
