@@ -157,6 +157,8 @@ class _Look:
         self._trap = -1
         self._after_hlt = -1
         self._undecoded = False
+        self._block = 0, 0
+        """Where the code is that is being executed: first address, and the one behind it."""
         self._flags_changed = True
         self._order = [*REGISTERS, MEMORY]
         self._code: dict[tuple[int, int], bytes] = {}
@@ -294,6 +296,7 @@ class _Look:
     # --- what Unicorn tells ---------------------------------------------------------------
 
     def _on_block(self, uc: Any, linear: int, size: int, _: Any) -> None:
+        self._block = linear, linear + size
         code = self._code.get((linear, size))
         if code is None:
             code = self._code[linear, size] = bytes(uc.mem_read(linear, size))
@@ -314,6 +317,8 @@ class _Look:
         self._steps += 1
         self._since += 1
         if linear == self._anchor_linear and self._is_back():
+            if self._end:
+                return
             if self._last_round:
                 self._stop(CLOSED)
                 return
@@ -345,6 +350,11 @@ class _Look:
     def _on_write(self, uc: Any, access: int, address: int, size: int, value: int, _: Any) -> None:
         self._accesses += 1
         self._wrote(address, size)
+        start, end = self._block
+        if address < end and address + size > start:
+            # Unicorn 2.1 begins anew after such an instruction, and after that it does not tell
+            # of all reads and writes any more.
+            self._stop("it changes the code that is just being executed")
 
     def _on_trap(self, uc: Any, vector: int, _: Any) -> None:
         self._trap = vector
@@ -400,10 +410,15 @@ class _Look:
     def _is_same(self, what: str) -> bool:
         if what != MEMORY:
             return self._register(what) == self._anchor[what]
-        return all(
-            self._uc.mem_read(page, PAGE) == self._anchor_memory.get(page, self._first[page])
-            for page in self._written
-        )
+        if any(not self._is_page_same(page) for page in self._written):
+            return False
+        if any(not self._is_page_same(page) for page in self._first):
+            self._stop("memory changed, and Unicorn did not tell of it")
+        return True
+
+    def _is_page_same(self, page: int) -> bool:
+        then = self._anchor_memory.get(page, self._first[page])
+        return bool(self._uc.mem_read(page, PAGE) == then)
 
     def _wrote(self, address: int, size: int) -> None:
         pages = {address & -PAGE, address + size - 1 & -PAGE}
