@@ -156,7 +156,9 @@ def interrupts(pic: str, lapic: str) -> Interrupts:
     second = 0 if masks[0] & 4 else ~masks[1] & 0xFF
     lines = (~masks[0] & 0xFB) | second << 8
     pins = re.findall(r"^ *pin +\d+ .*$", pic, re.MULTILINE)
-    entries = re.findall(r"^LVT(?!0|1)\w* .*$", lapic, re.MULTILINE)
+    entries = re.findall(r"^LVT(?!0|1)\w*\s.*$", lapic, re.MULTILINE)
+    if not pins or not any(entry.startswith("LVTT\t") for entry in entries):
+        raise QemuError(f"QEMU tells nothing of its APICs: {pic[:80]!r}, {lapic[:80]!r}")
     return Interrupts(
         lines=lines,
         remapped=tuple(bases) != _BASES,
