@@ -30,8 +30,9 @@ class Registers:
     """The processor's state, as far as anything here depends on it.
 
     `values` are in the order of REGISTERS, `bases` and `limits` those of CS, SS, DS, ES, FS
-    and GS. `cr0`, `dr7` and `efer` are the registers of those names, `wide` whether CS is a
-    32-bit segment, `a20` whether address line 20 is let through, `ring` the privilege level.
+    and GS. `cr0`, `dr7` and `efer` are the registers of those names, `wide` whether CS and SS
+    are 32-bit segments, `a20` whether address line 20 is let through, `ring` the privilege level,
+    `vectors` base and limit of the interrupt table.
     """
 
     values: tuple[int, ...]
@@ -44,6 +45,7 @@ class Registers:
     a20: bool
     halted: bool
     ring: int
+    vectors: tuple[int, int]
 
     def __getitem__(self, name: str) -> int:
         """A register by its name."""
@@ -78,6 +80,9 @@ class Registers:
         if self.dr7 & 0xFF:
             return "a mode with hardware breakpoints"
         if self.real_mode:
+            base, limit = self.vectors
+            if base or limit < 0x3FF:
+                return "real mode with an interrupt table of its own"
             # TCG looks at no limits, nor does Unicorn: SeaBIOS leaves some at 4 GiB.
             selectors = self.values[10:]
             plain = all(b == s * 16 for b, s in zip(self.bases, selectors, strict=True))
@@ -115,10 +120,12 @@ def registers(text: str) -> Registers:
         cr0=field(r"CR0=([0-9a-f]+)"),
         dr7=field(r"DR7=([0-9a-f]+)"),
         efer=field(r"EFER=([0-9a-f]+)"),
-        wide=re.search(r"CS =.*\bCS32\b", text) is not None,
+        wide=re.search(r"CS =.*\bCS32\b", text) is not None
+        and re.search(r"SS =.*\bDS16\b", text) is None,
         a20=field(r"A20=(\d)") == 1,
         halted=field(r"HLT=(\d)") == 1,
         ring=field(r"CPL=(\d)"),
+        vectors=(field(r"IDT= +([0-9a-f]+) "), field(r"IDT= +[0-9a-f]+ ([0-9a-f]+)")),
     )
 
 
@@ -153,7 +160,9 @@ def interrupts(pic: str, lapic: str) -> Interrupts:
     second = 0 if masks[0] & 4 else ~masks[1] & 0xFF
     lines = (~masks[0] & 0xFB) | second << 8
     pins = re.findall(r"^ *pin +\d+ .*$", pic, re.MULTILINE)
-    entries = re.findall(r"^LVT(?!0|1)\w* .*$", lapic, re.MULTILINE)
+    entries = re.findall(r"^LVT(?!0|1)\w*\s.*$", lapic, re.MULTILINE)
+    if not pins or not any(entry.startswith("LVTT\t") for entry in entries):
+        raise QemuError(f"QEMU tells nothing of its APICs: {pic[:80]!r}, {lapic[:80]!r}")
     return Interrupts(
         lines=lines,
         remapped=tuple(bases) != _BASES,

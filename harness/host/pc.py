@@ -187,16 +187,18 @@ class Pc:
         """Observe processor and next device, and with `trim` all of the processor's state.
 
         `trim` is given that state and a function for the pages of memory, and returns it with
-        those that are needed. Raises QemuError, DeadlineExpired.
+        those that are needed. Nothing is seen of a host that stands at the breakpoint. Raises
+        QemuError, DeadlineExpired.
         """
         with self._hold:
             self._stop()
-            # The breakpoint may have been met just before: that is the debugger's affair.
-            met = self._qemu.execute("query-status")["status"] == "debug"
+            if self._qemu.execute("query-status")["status"] != "paused":
+                # The debugger has it, and lets it run on at any moment.
+                self._since, self._starved = time.monotonic(), self._qemu.starved()
+                return
             seen = cpu.look(self._qemu, self._memory, freeze=trim is not None)
             stats = self._qemu.execute("query-blockstats")
-            if not met:
-                self._go_on()
+            self._go_on()
         disk = next(s["stats"] for s in stats if s.get("node-name") == "next-device")
         io = int(disk["rd_operations"]), int(disk["wr_operations"])
         if io != self._io:

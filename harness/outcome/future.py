@@ -37,12 +37,18 @@ DISTINCT = 8_000
 BLOCKS = 12_000
 """The same in blocks, runs of instructions without a branch: each costs some microseconds."""
 
+ACCESSES = 60_000
+"""The same in reads and writes of memory, which cost as much: zeros, as code, are two each."""
+
 CLOSED, HALTED, UNSEEN_END = "closed", "halted", "no end of it was seen"
 
 ADAPTER = 0xA0000
 """From here to the BIOS area memory is the display adapter's: reading it asks a device."""
 
 BIOS, BIOS_END = 0xC0000, 0x100000
+
+REAL_MODE_END = 0x110000
+"""The first page that real mode does not reach: FFFF:FFFF is 10FFEFh."""
 
 HLT, IRET = 0xF4, 0xCF
 """SeaBIOS answers what it does not know with a bare IRET (src/romlayout.S, entry_iret_official)."""
@@ -65,22 +71,21 @@ _IDENTIFIERS = {name: int(getattr(x86, f"UC_X86_REG_{name}")) for name in (*REGI
 
 # Instructions that compute, move data within RAM, or branch: what they read there Unicorn
 # tells, and none of them asks the world outside. Names as capstone has them. "int1" (F1h) is an
-# invalid opcode to Unicorn as to QEMU up to 8 (target/i386/tcg/translate.c, WANT_ICEBP).
+# invalid opcode to Unicorn as to QEMU up to 8 (target/i386/tcg/translate.c, WANT_ICEBP). RETF is
+# not among them: Unicorn 2.1 forgets where it returns to while it tells of what it reads.
 _KNOWN_WORDS = """
     aaa aad aam aas adc add and bsf bsr bswap bt btc btr bts call cbw cdq cdqe clc cld cli cmc
-    cmp cmpsb cmpsd cmpsw cmpxchg cwd cwde daa das dec div enter hlt idiv imul inc int int1 int3 into
-    iret iretd ja jae jb jbe jcxz je jecxz jg jge jl jle jmp jne jno jnp jns jo jp js lahf lcall
-    lds lea leave les lfs lgs ljmp lodsb lodsd lodsw loop loope loopne lss mov movsb movsd movsw
+    cmp cmpsb cmpsd cmpsw cmpxchg cwd cwde daa das dec div enter hlt idiv imul inc int int1 int3
+    into iret iretd ja jae jb jbe jcxz je jecxz jg jge jl jle jmp jne jno jnp jns jo jp js lahf
+    lcall lds lea leave les lfs lgs ljmp lodsb lodsd lodsw loop loope loopne lss mov movsb movsd movsw
     movsx movzx mul neg nop not or pause pop popa popal popaw popf popfd push pusha pushal pushaw
-    pushf pushfd rcl rcr ret retf retfw rol ror sahf sal salc sar sbb scasb scasd scasw seta setae
+    pushf pushfd rcl rcr ret rol ror sahf sal salc sar sbb scasb scasd scasw seta setae
     setb setbe sete setg setge setl setle setne setno setnp setns seto setp sets shl shld shr
     shrd stc std sti stosb stosd stosw sub test ud0 ud1 ud2 xadd xchg xlatb xor
 """
 _KNOWN = frozenset(_KNOWN_WORDS.split())
 _SETS_FLAGS = frozenset({"cli", "sti", "popf", "popfd", "iret", "iretd"})
-_OF_REAL_MODE_WORDS = (
-    "int int1 int3 into iret iretd lds les lfs lgs lss lcall ljmp retf retfw xlatb"
-)
+_OF_REAL_MODE_WORDS = "int int1 int3 into iret iretd lds les lfs lgs lss lcall ljmp xlatb"
 _OF_REAL_MODE = frozenset(_OF_REAL_MODE_WORDS.split())
 """What loads a segment register or uses the interrupt table, and XLATB, of which capstone does
 not tell the segment. Not looked into in FLAT_32: there the look ahead has no selectors and no
@@ -161,13 +166,20 @@ class _Look:
         self._after_hlt = -1
         self._sled = self._slid = self._over_the_edge = False
         self._undecoded = False
+        self._block = 0, 0
+        """Where the code is that is being executed: first address, and the one behind it."""
         self._flags_changed = True
         self._order = [*REGISTERS, MEMORY]
         self._code: dict[tuple[int, int], bytes] = {}
         self._code_pages: set[int] = set()
+        self._asked: set[int] = {0}
+        """Pages that were looked at in other ways than by Unicorn's reading and writing. The first
+        one has the interrupt vectors, on which a lot depends."""
+        self._changed: set[int] = set()
+        """Pages that were written to."""
         self._written: set[int] = set()
-        """Pages that were written to since the anchor."""
-        self._steps = self._distinct = 0
+        """The same since the anchor."""
+        self._steps = self._distinct = self._accesses = 0
         # The anchor: a state that is waited for to come back (R. P. Brent 1980, An improved
         # Monte Carlo factorization algorithm, section 2: a new one at each power of two).
         self._anchor_linear = -1
@@ -190,14 +202,14 @@ class _Look:
 
     def run(self) -> Future:
         """Everything up to the end."""
-        self._map(0)  # the interrupt vectors, on which a lot depends
         if self._frozen.halted and not self._frozen.interrupts_on:
-            self._map(self._frozen.linear)
+            self._asked.add(self._frozen.linear & -PAGE)
             self._end = HALTED
         elif self._frozen.mode in (Frozen.REAL, Frozen.FLAT_32):
             self._prepare()
             while not self._end:
                 self._go_on()
+            self._asked.add(self._linear() & -PAGE)  # of code that could not be fetched
         else:
             self._end = f"the processor is in {self._frozen.mode}"
         return Future(
@@ -209,11 +221,18 @@ class _Look:
             halts=self._halts,
             instructions=self._instructions,
             stack=self._stack,
-            touched=frozenset(self._first),
+            touched=self._touched(),
         )
+
+    def _touched(self) -> frozenset[int]:
+        read = {place & -PAGE for a, size in self._reads for place in (a, a + size - 1)}
+        touched = self._asked | self._changed | self._code_pages | read
+        return frozenset(page for page in touched if len(self._page(page)) == PAGE)
 
     def _prepare(self) -> None:
         uc = self._uc
+        if self._real:
+            self._map_all()
         for name, value in zip(REGISTERS, self._frozen.registers, strict=True):
             # In Unicorn's 32-bit mode all segments are flat from the start.
             if self._real or name not in _SELECTORS:
@@ -325,6 +344,7 @@ class _Look:
             self._over_the_edge = True
             uc.emu_stop()
             return
+        self._block = linear, linear + size
         code = self._code.get((linear, size))
         if code is None:
             code = self._code[linear, size] = bytes(uc.mem_read(linear, size))
@@ -350,6 +370,8 @@ class _Look:
         self._steps += 1
         self._since += 1
         if linear == self._anchor_linear and self._is_back():
+            if self._end:
+                return
             if self._last_round:
                 self._stop(CLOSED)
                 return
@@ -359,11 +381,16 @@ class _Look:
             self._since, self._power = 1, self._power * 2
             self._anchor_linear = linear
             self._anchor = {name: self._register(name) for name in REGISTERS}
-            self._anchor_memory = {a: bytes(uc.mem_read(a, PAGE)) for a in self._first}
+            self._anchor_memory = {a: bytes(uc.mem_read(a, PAGE)) for a in self._changed}
             self._written.clear()
         self._instructions += count
         self._distinct += 0 if (linear, code) in self._seen else count
-        if self._steps > BLOCKS or self._instructions > INSTRUCTIONS or self._distinct > DISTINCT:
+        if (
+            self._steps > BLOCKS
+            or self._instructions > INSTRUCTIONS
+            or self._distinct > DISTINCT
+            or self._accesses > ACCESSES
+        ):
             self._stop(UNSEEN_END)
             return
         if (linear, code) not in self._seen:
@@ -372,10 +399,17 @@ class _Look:
             self._stack = min(self._stack, self._top_of_stack())
 
     def _on_read(self, uc: Any, access: int, address: int, size: int, value: int, _: Any) -> None:
+        self._accesses += 1
         self._reads.add((address, size))
 
     def _on_write(self, uc: Any, access: int, address: int, size: int, value: int, _: Any) -> None:
+        self._accesses += 1
         self._wrote(address, size)
+        start, end = self._block
+        if address < end and address + size > start:
+            # Unicorn 2.1 begins anew after such an instruction, and after that it does not tell
+            # of all reads and writes any more.
+            self._stop("it changes the code that is just being executed")
 
     def _on_trap(self, uc: Any, vector: int, _: Any) -> None:
         self._trap = vector
@@ -384,7 +418,9 @@ class _Look:
     def _on_unmapped(
         self, uc: Any, access: int, address: int, size: int, value: int, _: Any
     ) -> bool:
-        return self._map(address) and self._map(address + max(size, 1) - 1)
+        pages = {address & -PAGE, address + max(size, 1) - 1 & -PAGE}
+        self._asked |= pages
+        return all([self._map(page) for page in sorted(pages)])
 
     # --- below ----------------------------------------------------------------------------
 
@@ -430,41 +466,70 @@ class _Look:
     def _is_same(self, what: str) -> bool:
         if what != MEMORY:
             return self._register(what) == self._anchor[what]
-        return all(
-            self._uc.mem_read(page, PAGE) == self._anchor_memory.get(page, self._first[page])
-            for page in self._written
-        )
+        if any(not self._is_page_same(page) for page in self._written):
+            return False
+        if any(not self._is_page_same(page) for page in self._first):
+            self._stop("memory changed, and Unicorn did not tell of it")
+        return True
+
+    def _is_page_same(self, page: int) -> bool:
+        then = self._anchor_memory.get(page, self._first[page])
+        return bool(self._uc.mem_read(page, PAGE) == then)
 
     def _wrote(self, address: int, size: int) -> None:
         pages = {address & -PAGE, address + size - 1 & -PAGE}
         self._written |= pages
+        self._changed |= pages
         if pages & self._code_pages:
             self._code.clear()
 
-    def _map(self, address: int) -> bool:
-        """Bring in the page that holds `address`; ends the look ahead where there is no RAM."""
-        page = address & ~(PAGE - 1)
+    def _map_all(self) -> None:
+        """Bring in all that real mode reaches.
+
+        With a page that comes in later Unicorn forgets which instruction it is at, and an
+        exception in the same block would return to another one.
+        """
+        there = [page for page in range(0, REAL_MODE_END, PAGE) if self._is_ram(page)]
+        contents = {page: self._page(page) for page in there}
+        run: list[int] = []
+        for page in (*there, REAL_MODE_END + PAGE):
+            if run and page != run[-1] + PAGE:
+                self._map_run({at: contents[at] for at in run})
+                run = []
+            if len(contents.get(page, b"")) == PAGE:
+                run.append(page)
+
+    def _map(self, page: int) -> bool:
+        """Bring in a page, if it is not there; ends the look ahead where there is no RAM."""
         if page in self._first:
             return True
-        if ADAPTER <= page < BIOS or page >= self._frozen.ram:
-            self._end = f"it touches {address:#x}, which is no RAM"
-            return False
         content = self._page(page)
-        if len(content) != PAGE:
-            self._end = f"memory at {address:#x} was not recorded"
-            return False
-        self._uc.mem_map(page, PAGE)
-        self._uc.mem_write(page, content)
-        self._first[page] = content
-        return True
+        if not self._is_ram(page):
+            self._end = f"it touches memory at {page:#x}, which is no RAM"
+        elif self._real or len(content) != PAGE:
+            self._end = f"memory at {page:#x} was not recorded"
+        else:
+            self._map_run({page: content})
+            return True
+        return False
+
+    def _map_run(self, contents: dict[int, bytes]) -> None:
+        """Bring in pages in a row."""
+        start, data = min(contents), b"".join(contents[a] for a in sorted(contents))
+        self._uc.mem_map(start, len(data))
+        self._uc.mem_write(start, data)
+        self._first |= contents
+
+    def _is_ram(self, page: int) -> bool:
+        return not ADAPTER <= page < BIOS and page < self._frozen.ram
 
     def _peek(self, address: int, size: int) -> bytes:
-        if self._map(address) and self._map(address + size - 1):
+        if self._on_unmapped(None, 0, address, size, 0, None):
             return bytes(self._uc.mem_read(address, size))
         return bytes(size)
 
     def _poke(self, address: int, data: bytes) -> None:
-        if self._map(address) and self._map(address + len(data) - 1):
+        if self._on_unmapped(None, 0, address, len(data), 0, None):
             self._uc.mem_write(address, data)
             self._wrote(address, len(data))
 

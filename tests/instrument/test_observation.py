@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from harness import observation
 from harness.observation import (
+    PAGE,
+    REGISTERS,
+    Acted,
     BiosLine,
     BusReset,
     CableCut,
@@ -23,7 +26,9 @@ from harness.observation import (
     CpuSample,
     DeviceDied,
     DiskIo,
+    Frozen,
     GadgetState,
+    Handover,
     HostEvent,
     InterruptPolling,
     Observation,
@@ -32,6 +37,7 @@ from harness.observation import (
     Screen,
     ScsiCommand,
     ScsiReply,
+    TimeUp,
     Unplugged,
     read_recording,
     sector_digest,
@@ -58,7 +64,15 @@ EXAMPLES: tuple[Observation, ...] = (
     CableMended(1.88),
     BiosLine(1.9, HOSTILE),
     HostEvent(2.0, "RESET", True),
-    CpuSample(2.1, 0xF000, 0xFF53, 0xFFF53, 0x202, False, True, b"\xcf" * 16, b""),
+    CpuSample(2.1, 0xF000, 0xFF53, 0xFFF53, 0x202, False, True, b"\xcf" * 16, b"", 0x1800AF),
+    Handover(2.1, 0x80, bytes(range(256)) * 2, bytes(0x500)),
+    Frozen(
+        *(2.1, tuple(range(16)), Frozen.REAL, False, 0x7143, False, False, 1 << 26),
+        Frozen.packed({0: bytes(PAGE), 0x7000: bytes(range(256)) * 16}),
+    ),
+    Frozen(2.1, (0xFFFFFFFF81C0B2AA,) * 16, "long mode", True, 0, True, True, 1 << 26, b""),
+    Acted(2.15, Acted.KEY),
+    TimeUp(2.15, 45.0),
     DiskIo(2.2, 1, 0),
     Screen(2.3, "a\n\nb" + HOSTILE),
 )
@@ -95,6 +109,8 @@ def test_any_text_and_bytes_survive(text: str, at: float, data: bytes) -> None:
         '{"at": 1.0}',
         '{"kind": "Observation", "at": 1.0}',
         '{"kind": "Recorder", "at": 1.0}',
+        '{"kind": "TimeUp", "at": 1.0}',
+        '{"kind": "TimeUp", "at": 1.0, "seconds": 2.0, "more": 1}',
         '{"kind": "ScsiReply", "at": 1, "tag": 1, "name": "", "status": "", "residue": 0, '
         '"length": 1, "data": "no digits"}',
     ],
@@ -108,10 +124,44 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, line: str) -> None:
 
 def test_interrupts_on_is_eflags_if() -> None:
     def sample(flags: int) -> CpuSample:
-        return CpuSample(0.0, 0, 0, 0, flags, False, True, b"", b"")
+        return CpuSample(0.0, 0, 0, 0, flags, False, True, b"", b"", 0)
 
     assert sample(0x202).interrupts_on
     assert not sample(0xFFFFFDFF).interrupts_on
+    assert state(EFLAGS=0x202).interrupts_on
+    assert not state(EFLAGS=0xFFFFFDFF).interrupts_on
+
+
+def state(mode: str = Frozen.REAL, memory: bytes = b"", **registers: int) -> Frozen:
+    values = tuple((dict.fromkeys(REGISTERS, 0) | registers).values())
+    return Frozen(0.0, values, mode, False, 0, False, False, 1 << 26, memory)
+
+
+def test_where_a_frozen_processor_is() -> None:
+    assert state(CS=0xF000, EIP=0xFFF0).linear == 0xFFFF0
+    assert state(CS=0xFFFF, EIP=0xFFFF).linear == 0x10FFEF
+    assert state(Frozen.FLAT_32, CS=8, EIP=0x100000).linear == 0x100000
+
+
+def test_frozen_registers_have_names() -> None:
+    numbered = state(**{name: n for n, name in enumerate(REGISTERS)})
+    assert [numbered[name] for name in REGISTERS] == list(range(16))
+    with pytest.raises(ValueError, match=r"."):
+        numbered["CR0"]
+
+
+@given(
+    st.dictionaries(
+        st.integers(0, 0xFFFFF).map(lambda n: n * PAGE), st.binary(min_size=1, max_size=9)
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_frozen_memory_is_what_was_packed(pieces: dict[int, bytes]) -> None:
+    pages = {address: piece.ljust(PAGE, b"\xa5") for address, piece in pieces.items()}
+    packed = state(memory=Frozen.packed(pages))
+    assert packed.pages() == pages
+    assert Frozen.packed(dict(reversed(pages.items()))) == packed.memory, "in whatever order"
+    assert state().pages() == {}
 
 
 # --- the stream -----------------------------------------------------------------------------
