@@ -276,11 +276,19 @@ class Host:
         self._pc: Pc | None = None
         self._outcome: Outcome | None = None
 
-    def boot(self, controller: str, *, must_ask_drive: bool = True) -> Boot:
+    def boot(
+        self,
+        controller: str,
+        *,
+        must_ask_drive: bool = True,
+        next_device: Path | None = None,
+        seconds: float | None = None,
+    ) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
-        With `must_ask_drive` a boot counts only if the host asked the drive that the gate
-        files promise. Raises NotJudged when the case cannot say anything, RigFault when the
+        `next_device` is the image of the disk that it goes on to, one that boots if None;
+        `seconds` is how long it may take, CASE_SECONDS if None. With `must_ask_drive` a boot
+        counts only if the host asked the drive that the gate files promise. Raises NotJudged when the case cannot say anything, RigFault when the
         rig failed.
         """
         rig = self._rig
@@ -289,7 +297,7 @@ class Host:
             raise rig.gadget.collision
         outcome = rules.decide(rig.recorder.seen())
         if not isinstance(outcome, NoDrive):
-            outcome = self._run(controller)
+            outcome = self._run(controller, next_device, seconds or CASE_SECONDS)
         rig.record.outcome = self._outcome = outcome
         boot = Boot(
             outcome,
@@ -303,11 +311,12 @@ class Host:
             self._check_seen(boot, must_ask_drive)
         return boot
 
-    def _run(self, controller: str) -> Outcome:
+    def _run(self, controller: str, next_device: Path | None, seconds: float) -> Outcome:
         rig = self._rig
         relay = rig.gadget.relay
-        next_device = rig._scratch / "next-device"
-        write_boot_disk(next_device, NEXT_DEVICE)
+        if next_device is None:
+            next_device = rig._scratch / "next-device"
+            write_boot_disk(next_device, NEXT_DEVICE)
         rig._say("host: power on")
         self._pc = Pc(
             controller,
@@ -326,7 +335,7 @@ class Host:
         started = time.monotonic()
         self._pc.release()
         try:
-            return self._watch(self._pc, relay)
+            return self._watch(self._pc, relay, seconds)
         finally:
             rig.gadget.hurry(False)  # what follows is for the device's shell
             rig.record.boot_seconds = round(time.monotonic() - started, 3)
@@ -338,9 +347,9 @@ class Host:
         except CableError as problem:
             self._device_died(problem)
 
-    def _watch(self, pc: Pc, relay: Relay | None) -> Outcome:
+    def _watch(self, pc: Pc, relay: Relay | None, seconds: float) -> Outcome:
         rig = self._rig
-        deadline = Deadline.after(CASE_SECONDS, "the host to come to an end")
+        deadline = Deadline.after(seconds, "the host to come to an end")
         stream = rig.recorder.seen()
         told = 0.0
         while not deadline.expired:
@@ -366,7 +375,7 @@ class Host:
                     # The BIOS polls its clock, which the other cases' gadgets pay for.
                     with pc.resting():
                         stream = rig.recorder.wait(len(stream), rest)
-        return rules.give_up(stream, CASE_SECONDS)
+        return rules.give_up(stream, seconds)
 
     def _device_died(self, problem: RigFault) -> None:
         """Observe that the device died, if that is why the cable broke; else raise `problem`."""
