@@ -288,8 +288,8 @@ class Host:
 
         `next_device` is the image of the disk that it goes on to, one that boots if None;
         `seconds` is how long it may take, CASE_SECONDS if None. With `must_ask_drive` a boot
-        counts only if the host asked the drive that the gate files promise. Raises NotJudged when the case cannot say anything, RigFault when the
-        rig failed.
+        counts only if the host asked the drive that the gate files promise. Raises NotJudged
+        when the case cannot say anything, RigFault when the rig failed.
         """
         rig = self._rig
         rig.record.controller = controller

@@ -189,7 +189,7 @@ FILE_SYSTEMS = (
         "gpt",
         "hung runaway",
         "The protective MBR that sfdisk writes before a GUID partition table has a signature "
-        "and no code.",
+        "and no code: zeros are run, and then the table's entry, where FF FF is no instruction.",
         _partitioned,
     ),
     Case(

@@ -1,5 +1,5 @@
 ; expect: booted next-device
-; budget: 100
+; budget: 120
 ; Counts for about 20 s, interrupts on, and boots: a delay loop as old programs have it.
 
 %include "common.inc"

@@ -1,5 +1,5 @@
 ; expect: booted next-device
-; budget: 100
+; budget: 120
 ; Reads the disk through INT 13h for 20 s, and boots.
 
 %include "common.inc"
