@@ -211,7 +211,7 @@ def cases() -> tuple[Case, ...]:
 
 
 class Row(NamedTuple):
-    """A case's line in the table. A plain tuple of JSON types, as a test's property must be.
+    """A case's line in the table. A test's property is its plain tuple: xdist knows no other.
 
     `seconds` is the time from the last progress to what the outcome was decided on, None for
     an outcome that nothing proved; `recording` is the path of its observations.

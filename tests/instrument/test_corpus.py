@@ -72,7 +72,8 @@ def test_case(
     write_recording(recording, boot.stream)
     got = corpus.label(boot.outcome)
     after = corpus.decided_after(boot.stream)
-    record_property(CORPUS, Row(case.name, case.expected, got, after, str(recording)))
+    row = Row(case.name, case.expected, got, after, str(recording))
+    record_property(CORPUS, tuple(row))
     assert got == case.expected, f"{case.about}\n{boot.explain()}"
 
 
