@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import corpus
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,29 +110,61 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-# --- the table of seeded faults ---------------------------------------------------------------
+# --- the tables at a run's end ----------------------------------------------------------------
 
 BREAKS = "breaks"
 """The property of a test that is a row of the table: a firmware, what it should break, and what
 it broke. Properties come back from pytest-xdist's workers."""
 
+CORPUS = "corpus"
+"""The property of a test that is a case of the corpus, a corpus.Row."""
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table."""
+_REPLAY = pytest.StashKey[corpus.Replay]()
+
+
+def rows_of(config: pytest.Config, wanted: str) -> list[Any]:
+    """What the tests of this run have under a property."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
     # Setup, call and teardown of a test each report its properties.
-    rows: list[tuple[str, list[str], list[str]]] = sorted(
+    return [
         value
-        for reports in terminalreporter.stats.values()
+        for reports in (reporter.stats.values() if reporter is not None else ())
         for report in reports
         if getattr(report, "when", "") == "call"
         for name, value in report.user_properties
-        if name == BREAKS
-    )
-    if not rows:
+        if name == wanted
+    ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Judge the recordings of the corpus again; the run has failed if that comes out otherwise.
+
+    No test could: pytest-xdist's workers have no order among them, so that none of their tests
+    is the last.
+    """
+    if hasattr(session.config, "workerinput"):
+        return
+    if rows := [corpus.Row(*row) for row in rows_of(session.config, CORPUS)]:
+        again = session.config.stash[_REPLAY] = corpus.replay(rows)
+        if not again.good and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the tables."""
+    if rows := [corpus.Row(*row) for row in rows_of(config, CORPUS)]:
+        terminalreporter.section("corpus: expected x got")
+        for line in (*corpus.table(rows), str(config.stash[_REPLAY])):
+            terminalreporter.line(line)
+    faults: list[tuple[str, list[str], list[str]]] = sorted(rows_of(config, BREAKS))
+    if not faults:
         return
     terminalreporter.section("seeded faults: what each breaks")
-    width = max(len(name) for name, _, _ in rows)
-    for name, expected, got in rows:
+    width = max(len(name) for name, _, _ in faults)
+    for name, expected, got in faults:
         mark = "ok " if expected == got else "BAD"
         terminalreporter.line(
             f"{mark} {name:{width}}  expected: {', '.join(expected) or 'nothing'}"
