@@ -17,6 +17,7 @@ Pure: the same state has the same future on every machine.
 from __future__ import annotations
 
 import functools
+import gc
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -77,8 +78,8 @@ _KNOWN_WORDS = """
     aaa aad aam aas adc add and bsf bsr bswap bt btc btr bts call cbw cdq cdqe clc cld cli cmc
     cmp cmpsb cmpsd cmpsw cmpxchg cwd cwde daa das dec div enter hlt idiv imul inc int int1 int3
     into iret iretd ja jae jb jbe jcxz je jecxz jg jge jl jle jmp jne jno jnp jns jo jp js lahf
-    lcall lds lea leave les lfs lgs ljmp lodsb lodsd lodsw loop loope loopne lss mov movsb movsd movsw
-    movsx movzx mul neg nop not or pause pop popa popal popaw popf popfd push pusha pushal pushaw
+    lcall lds lea leave les lfs lgs ljmp lodsb lodsd lodsw loop loope loopne lss mov movsb movsd
+    movsw movsx movzx mul neg nop not or pause pop popa popal popaw popf popfd push pusha pushal pushaw
     pushf pushfd rcl rcr ret rol ror sahf sal salc sar sbb scasb scasd scasw seta setae
     setb setbe sete setg setge setl setle setne setno setnp setns seto setp sets shl shld shr
     shrd stc std sti stosb stosd stosw sub test ud0 ud1 ud2 xadd xchg xlatb xor
@@ -135,7 +136,7 @@ class Future:
 def future(frozen: Frozen) -> Future:
     """Look ahead from a frozen state."""
     recorded = frozen.pages()
-    return _Look(frozen, lambda address: recorded.get(address, b"")).run()
+    return _ahead(frozen, lambda address: recorded.get(address, b""))
 
 
 def trimmed(frozen: Frozen, page: Callable[[int], bytes]) -> Frozen:
@@ -143,8 +144,16 @@ def trimmed(frozen: Frozen, page: Callable[[int], bytes]) -> Frozen:
 
     `page` gives the PAGE bytes at a page's address, as they were when the state was frozen.
     """
-    touched = _Look(frozen, page).run().touched
+    touched = _ahead(frozen, page).touched
     return replace(frozen, memory=Frozen.packed({address: page(address) for address in touched}))
+
+
+def _ahead(frozen: Frozen, page: Callable[[int], bytes]) -> Future:
+    seen = _Look(frozen, page).run()
+    # An engine and its callbacks hold each other, and 100 MB of addresses: they are young, so
+    # the garbage collector need not look far.
+    gc.collect(1)
+    return seen
 
 
 class _Look:
@@ -238,11 +247,14 @@ class _Look:
             if self._real or name not in _SELECTORS:
                 uc.reg_write(_IDENTIFIERS[name], value)
         self._clean = uc.context_save()
-        uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
-        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._on_read)
-        uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._on_write)
-        uc.hook_add(unicorn.UC_HOOK_INTR, self._on_trap)
-        uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, self._on_unmapped)
+        for kind, told in (
+            (unicorn.UC_HOOK_BLOCK, self._on_block),
+            (unicorn.UC_HOOK_MEM_READ, self._on_read),
+            (unicorn.UC_HOOK_MEM_WRITE, self._on_write),
+            (unicorn.UC_HOOK_INTR, self._on_trap),
+            (unicorn.UC_HOOK_MEM_UNMAPPED, self._on_unmapped),
+        ):
+            uc.hook_add(kind, told)
 
     def _go_on(self) -> None:
         """Run until something has to be seen to."""
