@@ -28,9 +28,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" not in metafunc.fixturenames:
         return
     config = metafunc.config
-    asked = (config.getoption("keyword"), config.getoption("markexpr"), *config.args)
-    named = any("corpus" in str(text) for text in asked)
-    chosen = [case for case in corpus.cases() if named or case.sample]
+    asked = [config.getoption("keyword"), config.getoption("markexpr")]
+    asked += [Path(argument).name for argument in config.args]  # a checkout may be named so, too
+    named = any("corpus" in text for text in asked)
+    here = [case for case in corpus.cases() if case.drive == "next-device"]
+    chosen = [case for case in here if named or case.sample]
     metafunc.parametrize("case", chosen, ids=lambda case: case.name)
 
 
@@ -79,8 +81,8 @@ def test_case(
 
 # --- a drive that is cut off, or stops answering, while it is read ----------------------------
 #
-# The two cases on the cable belong here. They need a gadget, whose drive holds the medium, and
-# a relay that can be cut and muted while the payload reads.
+# The two cases on the cable belong here, with the payloads that say `; drive: usb`. They need a
+# gadget, whose drive holds the medium, and a relay that is cut or muted while the payload reads.
 
 
 # --- the corpus itself ------------------------------------------------------------------------
