@@ -365,9 +365,13 @@ class DiskIo(Observation):
 
 @dataclass(frozen=True, slots=True)
 class Screen(Observation):
-    """The text screen, 25 lines joined by line feeds, trailing blanks removed."""
+    """The text screen, 25 lines joined by line feeds, trailing blanks removed.
+
+    `picture` is a fingerprint of what is shown in a graphics mode, else empty.
+    """
 
     text: str
+    picture: str
 
 
 class Recorder:

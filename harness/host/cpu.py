@@ -131,7 +131,10 @@ def registers(text: str) -> Registers:
 
 @dataclass(frozen=True, slots=True)
 class Interrupts:
-    """Which interrupts can get through to the processor: see `Frozen`."""
+    """Which interrupts can get through to the processor: see `Frozen`.
+
+    `others` is true also when the event timers run, which can write to memory.
+    """
 
     lines: int
     remapped: bool
@@ -139,12 +142,16 @@ class Interrupts:
 
 
 _PIC = r"pic{}: irr=[0-9a-f]+ imr=([0-9a-f]+) isr=[0-9a-f]+ hprio=\d+ irq_base=([0-9a-f]+)"
+HPET = 0xFED00010
+"""General configuration of the event timers; bit 0: they count, and may write to memory or to an
+APIC when they come to an end (IA-PC HPET specification 1.0a, 2.3.5). No PC BIOS sets it."""
+
 _BASES = (0x08, 0x70)
 """Vectors of the first line of each controller, as every PC BIOS sets them."""
 
 
-def interrupts(pic: str, lapic: str) -> Interrupts:
-    """Read the monitor's "info pic" and "info lapic".
+def interrupts(pic: str, lapic: str, hpet: str) -> Interrupts:
+    """Read the monitor's "info pic" and "info lapic", and the word at HPET.
 
     Their layouts are those of QEMU's hw/intc/i8259_common.c and ioapic_common.c, and of
     target/i386/cpu-dump.c. Raises QemuError when something that is needed is not there.
@@ -163,11 +170,15 @@ def interrupts(pic: str, lapic: str) -> Interrupts:
     entries = re.findall(r"^LVT(?!0|1)\w*\s.*$", lapic, re.MULTILINE)
     if not pins or not any(entry.startswith("LVTT\t") for entry in entries):
         raise QemuError(f"QEMU tells nothing of its APICs: {pic[:80]!r}, {lapic[:80]!r}")
+    timers = re.search(r": 0x([0-9a-f]{8})\b", hpet)
+    if timers is None:
+        raise QemuError(f"QEMU tells nothing of its event timers: {hpet[:80]!r}")
     return Interrupts(
         lines=lines,
         remapped=tuple(bases) != _BASES,
         # LVT0 carries the interrupt controllers' line, LVT1 the NMI that no part of this PC gives.
-        others=any("masked" not in line for line in (*pins, *entries)),
+        others=any("masked" not in line for line in (*pins, *entries))
+        or bool(int(timers[1], 16) & 1),
     )
 
 
@@ -205,7 +216,9 @@ def look(qemu: Qemu, memory: GuestMemory, *, freeze: bool) -> Look:
     )
     if not freeze:
         return Look(sample, None, lambda address: b"")
-    can_come = interrupts(qemu.monitor("info pic"), qemu.monitor("info lapic"))
+    can_come = interrupts(
+        qemu.monitor("info pic"), qemu.monitor("info lapic"), qemu.monitor(f"xp /1xw {HPET:#x}")
+    )
 
     frozen = partial(
         Frozen,

@@ -110,6 +110,7 @@ class Pc:
         boot order; `next_device` is the disk image that comes second. Raises QemuError.
         """
         self._recorder = recorder
+        self._scratch = scratch
         self._stack = contextlib.ExitStack()
         self._hold = threading.RLock()
         """Held by whoever has the machine stopped."""
@@ -252,9 +253,9 @@ class Pc:
         self._qemu.execute("system_reset")
 
     def show(self) -> None:
-        """Observe the text screen. Raises QemuError, DeadlineExpired."""
-        shown = screen.text(self._qemu)
-        self._recorder.add(lambda at: Screen(at, shown))
+        """Observe the screen. Raises QemuError, DeadlineExpired, DiskFull."""
+        shown, picture = screen.text(self._qemu), screen.digest(self._qemu, self._scratch)
+        self._recorder.add(lambda at: Screen(at, shown, picture))
 
     @contextlib.contextmanager
     def resting(self) -> Iterator[None]:
@@ -278,7 +279,7 @@ class Pc:
             with self._hold:
                 self._stop()
             shown = screen.text(self._qemu)
-            self._recorder.add(lambda at: Screen(at, shown))
+            self._recorder.add(lambda at: Screen(at, shown, ""))
             dump = self._qemu.monitor("info registers")
             with disk("the evidence"):
                 (evidence / "screen.txt").write_text(shown + "\n", encoding="ascii")

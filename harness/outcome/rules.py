@@ -51,6 +51,9 @@ GAVE_UP = "No bootable device."
 FAILED = "Boot failed"
 """SeaBIOS, src/boot.c, boot_disk: it goes on to the next device."""
 
+HARD_REBOOT = ("In resume (status=0)", "In 32bit resume", "Attempting a hard reboot")
+"""SeaBIOS, src/resume.c: a processor that was reset comes by here and resets the machine."""
+
 REFUSED_SECONDS = (0.15, 4.5)
 """A host that goes on after a stall does so within milliseconds; SeaBIOS's patience ends 5 s
 after the request (src/hw/usb.h, USB_TIME_CONTROL)."""
@@ -59,7 +62,7 @@ RESETS = 12
 """So many resets by the guest in a row, each after the same words of the BIOS, are a loop."""
 
 RESETS_AT_THE_END = 3
-"""The same when the case's time is up."""
+"""So many when the case's time is up, after whatever words."""
 
 Stream = Sequence[Observation]
 
@@ -206,21 +209,21 @@ class Judge:
 
     def _reset(self) -> Outcome | None:
         self._gave_up, self._waits = False, None
+        # SeaBIOS answers a reset of the processor with one of the machine: that is no round.
+        self._said = [text for text in self._said if text and not text.endswith(HARD_REBOOT)]
+        if not self._said:
+            return None
         self._rounds.append(tuple(self._said))
         self._said = []
-        return self._reset_loop(RESETS)
+        alike = self._rounds[-RESETS:]
+        return self._loop() if len(alike) == RESETS and len(set(alike)) == 1 else None
 
-    def _reset_loop(self, needed: int) -> Outcome | None:
-        same = 0
-        for words in reversed(self._rounds):
-            if words != self._rounds[-1]:
-                break
-            same += 1
-        if same < needed:
-            return None
-        last = self._rounds[-1]
-        after = f", each time after {last[-1]!r}" if last else ""
-        return ResetLoop(last, why=f"the host reset itself {same} times{after}")
+    def _loop(self) -> ResetLoop:
+        words = self._rounds[-1]
+        return ResetLoop(
+            words,
+            why=f"the host reset itself {len(self._rounds)} times, the last after {words[-1]!r}",
+        )
 
     # --- what was tried -------------------------------------------------------------------
 
@@ -234,13 +237,13 @@ class Judge:
         return None if self._before_key else self._booted
 
     def _time_up(self, up: TimeUp) -> Outcome:
+        if self._booted is not None:
+            return self._booted
+        if len(self._rounds) >= RESETS_AT_THE_END:
+            return self._loop()
         last = last_seen(self._seen).bios
         words = f"the BIOS's last words: {last!r}" if last else "the BIOS said nothing"
-        return (
-            self._booted
-            or self._reset_loop(RESETS_AT_THE_END)
-            or Inconclusive(why=f"after {up.seconds:g} s nothing was proven; {words}")
-        )
+        return Inconclusive(why=f"after {up.seconds:g} s nothing was proven; {words}")
 
 
 def _no_drive(state: GadgetState) -> Outcome | None:
@@ -263,8 +266,8 @@ def _took_the_key(before: Stream, after: Stream) -> bool:
     looks = [i for i, s in enumerate(before) if isinstance(s, Screen)]
     if len(looks) < 2 or any(s.progress for s in before[looks[0] :]):
         return False
-    stood = {s.text for s in before if isinstance(s, Screen)}
-    shown = [s.text for s in after if isinstance(s, Screen)]
+    stood = {(s.text, s.picture) for s in before if isinstance(s, Screen)}
+    shown = [(s.text, s.picture) for s in after if isinstance(s, Screen)]
     if len(stood) > 1 or not shown:
         return False
     return any(s.progress for s in after) or shown[-1] not in stood
