@@ -243,17 +243,17 @@ def press(keyboard: Path) -> bool:
     return gadget.press_ctrl_alt_del()
 
 
-def test_a_press_and_a_release_are_written(keyboard: Path, tmp_path: Path) -> None:
+def test_a_press_and_two_releases_are_written(keyboard: Path, tmp_path: Path) -> None:
     subprocess.run(["mkfifo", str(keyboard)], check=True)
     taken = tmp_path / "taken"
     with taken.open("wb") as file:
-        # A host that takes what there is: one reader for as long as both writers need.
-        command = ["dd", f"if={keyboard}", "bs=8", "count=2", "status=none"]
+        # A host that takes what there is: one reader for as long as the writers need.
+        command = ["dd", f"if={keyboard}", "bs=8", "count=3", "status=none"]
         host = subprocess.Popen(command, stdout=file)
         with keyboard.open("wb"):
             assert press(keyboard)
         host.wait(10)
-    assert taken.read_bytes() == CTRL_ALT_DEL + NO_KEYS
+    assert taken.read_bytes() == CTRL_ALT_DEL + NO_KEYS * 2
 
 
 def test_a_host_that_does_not_take_it_is_not_waited_for(keyboard: Path) -> None:
