@@ -250,7 +250,7 @@ class Conversation:
 
     def _learn_usage(self, packet: ControlPacket) -> None:
         interface = self._report_asked.pop(packet.id, None)
-        if interface is not None and packet.status == Status.SUCCESS:
+        if interface is not None:
             self._usages[interface] = hid.usage(bytes(packet.data))
 
     def _polling(self, address: int) -> Make:

@@ -305,11 +305,12 @@ class GadgetVm:
     def press_ctrl_alt_del(self) -> bool:
         """Press and release Ctrl-Alt-Del on the gadget's keyboard; whether the host took it.
 
-        A report waits in the gadget until it is polled for, and the next one is refused a
-        place until then (drivers/usb/gadget/function/f_hid.c, f_hidg_write): the report of the
-        release finds its place only once that of the press was taken. It is given
-        `TAKEN_SECONDS`. False also where the gadget has no keyboard. What was not taken stays
-        there until the host resets the device, as it does on a real one.
+        A report waits in the gadget until it is polled for. There is room for one
+        (drivers/usb/gadget/function/f_hid.c, f_hidg_write) and, by the USB controller, for
+        another (udc/dummy_hcd.c, dummy_queue: "an emulated single-request FIFO"). So the
+        release is written twice: its second copy finds a place within `TAKEN_SECONDS` only if
+        the press was taken. False also where the gadget has no keyboard. What was not taken
+        stays there until the host resets the device, as it does on a real one.
 
         Once a host has begun to poll, the gadget's end of the cable polls in its name
         (usbredirhost.c): that it took the key says nothing of what the host does with it.
@@ -317,7 +318,8 @@ class GadgetVm:
         the PC on these three (src/kbd.c, __process_key). Raises as `run_init_script` does.
         """
         # Without the device, ">" would make a file of its name.
-        command = f"[ -c {KEYBOARD} ] && {_type(CTRL_ALT_DEL)} && {_type(NO_KEYS)}"
+        reports = (CTRL_ALT_DEL, NO_KEYS, NO_KEYS)
+        command = " && ".join((f"[ -c {KEYBOARD} ]", *map(_type, reports)))
         deadline = Deadline.after(SHELL_SECONDS, "the gadget's keyboard")
         return self._run(command, deadline).status == 0
 

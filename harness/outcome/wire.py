@@ -158,7 +158,7 @@ def sector_of(stream: Sequence[Observation], block: bytes) -> int | None:
     What is on the medium more than once has the LBA at which it was read last. On a medium
     with longer blocks (a CD) it is that of the block which holds these bytes.
     """
-    wanted = sector_digest(block) if len(block) == SECTOR else ""
+    wanted = sector_digest(block)
     found: int | None = None
     commands: dict[int, ScsiCommand] = {}
     for seen in stream:

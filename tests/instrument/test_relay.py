@@ -565,7 +565,9 @@ def test_a_cut_cable_is_a_gadget_that_left_and_a_host_that_left(cable: Cable) ->
     assert cable.gadget.silent()
     assert host.silent()
     assert kinds(cable)[-2:] == [CableCut, Unplugged]
+    begun = time.monotonic()
     assert "the cable is cut" in problem(cable)
+    assert time.monotonic() - begun < 4, "it is said at once"
     cable.relay.mend()
     assert host.hear_all(3) == list(DESCRIPTION)
     cable.relay.wait_plugged(soon())
@@ -790,6 +792,11 @@ def test_a_cancelled_request_is_answered_by_the_cable(cable: Cable) -> None:
     refused = dataclasses.replace(GET_DEVICE, status=Status.CANCELLED, length=0)
     cable.gadget.say(CANCELLED, refused)
     assert host.hear_all(2) == [CANCELLED, refused]
+    # So is one that the gadget's end gives up by itself.
+    host.say(bulk_in(1))
+    cable.gadget.hear()
+    cable.gadget.say(CANCELLED)
+    assert host.hear() == CANCELLED
     # A status that cannot be cancelled at the gadget's end is owed as well.
     host.say(SetConfiguration(id=6, configuration=1))
     cable.gadget.hear()

@@ -1,0 +1,160 @@
+"""The whole rig: a cable that is cut or a gadget that falls silent, and the gadget's keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.cable.conversation import transcript
+from harness.cable.relay import Relay
+from harness.cable.scsi import parse_cbw, read_blocks
+from harness.cable.usbredir import BulkPacket, Packet, Side
+from harness.equipment import prepare
+from harness.firmware import Gate, Shape, open_firmware
+from harness.host.pc import CONTROLLERS
+from harness.observation import (
+    BiosLine,
+    CableCut,
+    CableMuted,
+    ControlReply,
+    HostEvent,
+    Observation,
+    ScsiCommand,
+    ScsiReply,
+    Unplugged,
+)
+from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, NoBootDevice
+from harness.outcome.rules import GAVE_UP, MARK
+from harness.outcome.wire import keyboard_driven, sector_of
+from harness.rig import Rig
+from images.payload import marker_sector, write_boot_disk
+
+pytestmark = pytest.mark.rig
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """A rig with the firmware that keeps its promises."""
+    scratch, evidence = tmp_path / "scratch", tmp_path / "evidence"
+    scratch.mkdir(mode=0o700)
+    evidence.mkdir()
+    firmware = open_firmware("fixed", tmp_path / "firmware")
+    made = Rig(prepare(firmware, "seabios", tmp_path, print), scratch, evidence)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reading(rig: Rig, tmp_path: Path) -> Rig:
+    """A rig whose drive holds a medium that boots."""
+    write_boot_disk(tmp_path / "boot.img", MEDIUM)
+    rig.gadget.start(gate=Gate.path("/data/boot.img"), media=[tmp_path / "boot.img"])
+    return rig
+
+
+def at_the_first_read(rig: Rig, fault: str) -> None:
+    """Let a fault befall the cable right behind the first command with which the host reads."""
+    relay = rig.gadget.relay
+    assert isinstance(relay, Relay)
+    pass_on = relay.forward
+
+    def forward(packet: Packet, to: Side) -> None:
+        pass_on(packet, to)
+        if isinstance(packet, BulkPacket) and to is Side.GADGET and packet.length == 31:
+            command = parse_cbw(bytes(packet.data))
+            if command and read_blocks(command.cdb):
+                relay.forward = pass_on  # type: ignore[method-assign]
+                getattr(relay, fault)()
+
+    relay.forward = forward  # type: ignore[method-assign]
+
+
+def after(stream: tuple[Observation, ...], kind: type[Observation]) -> list[Observation]:
+    """What was seen from the only observation of that kind on."""
+    (place,) = (i for i, o in enumerate(stream) if isinstance(o, kind))
+    return list(stream[place:])
+
+
+def assert_given_up_after_its_patience(stream: list[Observation]) -> None:
+    """SeaBIOS waits 5 s for a transfer (src/hw/usb.h, USB_TIME_COMMAND), then it goes on."""
+    said = [(o.text, o.at - stream[0].at) for o in stream if isinstance(o, BiosLine)]
+    words = [text for text, _ in said]
+    failed = words.index("USB transmission failed")
+    assert said[failed][1] > 4.5, said
+    assert words[failed + 1] == "Boot failed: could not read the boot disk"
+    assert GAVE_UP in words[failed + 1 :]
+
+
+def assert_boots_when_mended(rig: Rig) -> None:
+    """The next boot after the cable was mended is that of a rig on which nothing happened."""
+    assert rig.gadget.relay is not None
+    assert rig.host._pc is not None
+    rig.gadget.relay.mend()
+    rig.gadget.hurry(True)
+    rig.host._pc._qemu.execute("system_reset")
+    assert rig.recorder.wait_until(
+        lambda seen: any(isinstance(o, BiosLine) and o.text == MARK + MEDIUM for o in seen), 30
+    ), transcript(rig.recorder.seen())
+
+
+def test_a_host_whose_cable_is_cut_while_it_reads(reading: Rig) -> None:
+    at_the_first_read(reading, "cut")
+    boot = reading.host.boot("ehci", must_ask_drive=False)
+    assert boot.outcome == NoBootDevice(), boot.explain()
+    seen = after(boot.stream, CableCut)
+    assert isinstance(seen[1], Unplugged)
+    assert not any(isinstance(o, ScsiCommand | ScsiReply | ControlReply) for o in seen)
+    assert_given_up_after_its_patience(seen)
+    assert_boots_when_mended(reading)
+
+
+def test_a_host_whose_drive_falls_silent_while_it_reads(reading: Rig) -> None:
+    at_the_first_read(reading, "mute")
+    boot = reading.host.boot("ehci", must_ask_drive=False)
+    assert boot.outcome == NoBootDevice(), boot.explain()
+    seen = after(boot.stream, CableMuted)
+    assert not any(isinstance(o, ScsiReply | Unplugged) for o in seen)
+    assert_given_up_after_its_patience(seen)
+    assert_boots_when_mended(reading)
+
+
+def test_a_boot_sector_is_traced_to_the_drive(reading: Rig) -> None:
+    boot = reading.host.boot("ehci")
+    assert boot.outcome == Booted(MEDIUM), boot.explain()
+    assert sector_of(boot.stream, marker_sector(MEDIUM)) == 0
+    assert sector_of(boot.stream, marker_sector(NEXT_DEVICE)) is None
+    assert not keyboard_driven(boot.stream)
+    assert not reading.gadget.press_ctrl_alt_del(), "nobody polls"
+
+
+@pytest.mark.parametrize(
+    ("shape", "controller"),
+    [
+        *((Shape.HID_AND_STORAGE, controller) for controller in CONTROLLERS),
+        (Shape.FACTORY, "ehci"),
+    ],
+)
+def test_the_gadgets_keyboard_resets_a_host_that_drives_it(
+    rig: Rig, shape: Shape, controller: str
+) -> None:
+    """/boot/BIOS makes it one that a BIOS understands."""
+    rig.gadget.start(gate=Gate.ABSENT, shape=shape, extra={"BIOS": b""})
+    boot = rig.host.boot(controller)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+    assert keyboard_driven(rig.recorder.seen())
+    assert rig.gadget.press_ctrl_alt_del()
+    assert rig.recorder.wait_until(
+        lambda seen: any(isinstance(o, HostEvent) and o.name == "RESET" and o.guest for o in seen),
+        20,
+    ), "the key was taken and the host did not reset"
+
+
+def test_a_keyboard_without_boot_protocol_is_not_driven(rig: Rig) -> None:
+    rig.gadget.start(gate=Gate.ABSENT)
+    boot = rig.host.boot("ehci")
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+    assert not keyboard_driven(rig.recorder.seen())
+    assert not rig.gadget.press_ctrl_alt_del()
+    assert not any(isinstance(o, HostEvent) for o in rig.recorder.seen())
