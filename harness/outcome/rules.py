@@ -260,11 +260,16 @@ def _no_drive(state: GadgetState) -> Outcome | None:
 def _took_the_key(before: Stream, after: Stream) -> bool:
     """Whether a host that stood still went on when it got a key.
 
-    The rig looks at the screen twice before it presses a key, and once afterwards. The same in
-    all looks before: what changes while nobody presses a key would change after one, too.
+    It must have stood still for half of its time: what goes on every few seconds would do so
+    after a key, too. The rig looks at the screen twice before it presses a key, and once
+    afterwards. The same in all looks before: what changes while nobody presses a key would change
+    after one, too.
     """
     looks = [i for i, s in enumerate(before) if isinstance(s, Screen)]
     if len(looks) < 2 or any(s.progress for s in before[looks[0] :]):
+        return False
+    last = max((s.at for s in before if s.progress), default=0.0)
+    if before[looks[0]].at < 2 * last:
         return False
     stood = {(s.text, s.picture) for s in before if isinstance(s, Screen)}
     shown = [(s.text, s.picture) for s in after if isinstance(s, Screen)]
