@@ -8,9 +8,12 @@
 ; has the BIOS clear what it lent before it boots (SeaBIOS, src/post.c, startBoot, clears 7000h to
 ; 90000h). As code each pair of them is "add [bx+si], al": no input or output at any alignment, and
 ; with the registers that the sector is given here (AL = 0) it changes nothing. IP then goes from
-; FFFFh to 0000h, into the interrupt table: SeaBIOS's first vector, F000:FF53, reads as
-; "push bx; inc word [bx+si]; lock push bx", and the last of these is an invalid opcode, whose
-; handler is an IRET that leads back to it, for ever.
+; FFFFh to 0000h, into the interrupt table. SeaBIOS's first vectors, F000:FF53, read as
+; "push bx; inc word [bx+si]; lock push bx". A processor finds the last of these invalid; QEMU lets
+; the LOCK pass, comes to the RET that vector 2 (F000:E2C3) begins with, and so back to 0000h,
+; until the INC has made 63h of the first byte, which is no opcode in real mode (after a sector of
+; zeros; another may leave AL, and so that byte, different). Either way it ends at an invalid
+; opcode whose handler is an IRET that leads back to it, for ever.
 
 %define NAME "blind"
 %include "int19.inc"

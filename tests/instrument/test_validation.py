@@ -468,7 +468,7 @@ def test_any(record):
     [("blind", "a"), ("strict", "a"), ("strict", "b"), pytest.param("blind", "c", marks=full)],
     indirect=["bios"],
 )
-def test_stricter(record, bios, kind):
+def test_others(record, bios, kind):
     record.outcome = Booted(NEXT_DEVICE)
     assert bios is None, f"it is for {bios}"
 """
