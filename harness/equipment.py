@@ -8,15 +8,16 @@ from pathlib import Path
 
 from harness.firmware import Firmware, Shape, open_firmware
 from harness.gadget.snapshot import Snapshot, frozen
-from harness.host.pc import bios_arguments
+from harness.host.pc import check_bios
 from images.initramfs import gadget_image
 from images.kernel import find_kernel
 from images.payload import marker_sector
+from images.rom import ROMS, option_rom
 
 
 @dataclass(frozen=True)
 class Equipment:
-    """Firmware, frozen gadget VMs and the choice of BIOS.
+    """Firmware, frozen gadget VMs and the BIOS of each case that does not ask for another.
 
     `stock` is the shipped firmware with the defect, for the control that must hang;
     `snapshots` are by USB device controller.
@@ -35,9 +36,11 @@ def prepare(firmware: Firmware, bios: str, scratch: Path, note: Callable[[str], 
     Raises UsageError for a BIOS that cannot be used; RigFault when a tool is missing or
     broken, DiskFull.
     """
-    bios_arguments(bios)
+    check_bios(bios)
     stock = open_firmware("stock", scratch / "stock")
     marker_sector("check")  # an assembler that does not work is better found now
+    for name in ROMS:
+        option_rom(name)
     image = gadget_image(find_kernel())
     snapshots = {
         udc: frozen(image, udc, scratch, note) for udc in dict.fromkeys(s.udc for s in Shape)

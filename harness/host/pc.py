@@ -15,6 +15,7 @@ from harness.host import cpu, screen
 from harness.observation import BiosLine, DiskIo, HostEvent, Recorder, Screen
 from harness.owner import disk, printable
 from harness.qemu import Qemu, escaped
+from images.rom import ROMS, option_rom
 
 CONTROLLERS = {
     "uhci": "piix3-usb-uhci",
@@ -23,6 +24,11 @@ CONTROLLERS = {
     "xhci": "qemu-xhci",
 }
 """USB host controllers by the names used everywhere, and QEMU's devices for them."""
+
+DEFAULT_BIOS = "seabios"
+
+BIOSES = (DEFAULT_BIOS, *ROMS)
+"""BIOSes known by name: QEMU's SeaBIOS as it is, and with an option ROM that takes over INT 19h."""
 
 DEBUG_PORT = 0x402
 """Where SeaBIOS writes its log (SeaBIOS, src/hw/serialio.c) and our payloads their line."""
@@ -33,17 +39,16 @@ BIOS_LINE_LIMIT = 4096
 MEGABYTES = 64
 
 
-def bios_arguments(bios: str) -> tuple[str, ...]:
-    """QEMU's arguments for `--bios`: "seabios" (QEMU's own) or a BIOS image file.
-
-    Raises UsageError when the file cannot be a BIOS.
-    """
-    if bios == "seabios":
-        return ()
-    path, shown = Path(bios), printable(bios, 100)
+def check_bios(bios: str) -> None:
+    """Raise UsageError unless `bios` is a name of `BIOSES` or a file that can be a BIOS."""
+    if bios in BIOSES:
+        return
+    path, shown = Path(bios), printable(bios, 100) or "''"
     try:
         if not path.is_file():
-            raise UsageError(f"--bios {shown}: neither a BIOS known by name (seabios) nor a file")
+            raise UsageError(
+                f"--bios {shown}: neither a BIOS known by name ({', '.join(BIOSES)}) nor a file"
+            )
         with path.open("rb") as file:
             file.read(1)
         size = path.stat().st_size
@@ -52,7 +57,20 @@ def bios_arguments(bios: str) -> tuple[str, ...]:
     # QEMU, hw/i386/x86.c, x86_bios_rom_init: a multiple of 64 KiB, mapped below 4 GiB.
     if size == 0 or size % 65536 or size > 16 << 20:
         raise UsageError(f"--bios {shown}: {size} bytes are no BIOS image (a multiple of 64 KiB)")
-    return ("-bios", str(path.absolute()))
+
+
+def bios_arguments(bios: str) -> tuple[str, ...]:
+    """QEMU's arguments for a BIOS: a name of `BIOSES`, or a BIOS image file.
+
+    Raises UsageError when the file cannot be a BIOS; ToolError, DiskFull, RigFault when an
+    option ROM cannot be made.
+    """
+    check_bios(bios)
+    if bios in ROMS:
+        return ("-option-rom", escaped(option_rom(bios)))
+    if bios in BIOSES:
+        return ()
+    return ("-bios", str(Path(bios).absolute()))
 
 
 class Pc:

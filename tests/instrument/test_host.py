@@ -15,7 +15,7 @@ import pytest
 from harness.errors import QemuError, UsageError
 from harness.host import cpu, screen
 from harness.host.cpu import Registers, registers
-from harness.host.pc import BIOS_LINE_LIMIT, CONTROLLERS, Pc, bios_arguments
+from harness.host.pc import BIOS_LINE_LIMIT, BIOSES, CONTROLLERS, Pc, bios_arguments, check_bios
 from harness.observation import BiosLine, CpuSample, HostEvent, Recorder
 from harness.outcome.rules import MARK
 from harness.owner import find_tool
@@ -161,6 +161,25 @@ def test_a_bios_by_name_and_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert bios_arguments(f"{tmp_path}/bios.bin") == ("-bios", f"{tmp_path}/bios.bin")
     monkeypatch.chdir(tmp_path)
     assert bios_arguments("bios.bin") == ("-bios", f"{tmp_path}/bios.bin")
+
+
+def test_a_bios_that_is_an_option_rom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOTGATE_CACHE", str(tmp_path / "a,b"))
+    for name in set(BIOSES) - {"seabios"}:
+        option, file = bios_arguments(name)
+        assert option == "-option-rom"
+        # QEMU ends an option's value at a single comma.
+        assert file == f"{tmp_path}/a,,b/rom/{Path(file).parent.name}/{name}.rom"
+        assert Path(file.replace(",,", ",")).is_file()
+
+
+def test_a_bios_is_checked_without_making_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOOTGATE_CACHE", str(tmp_path / "cache"))
+    for name in BIOSES:
+        check_bios(name)
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("size", [0, 100, 65535, 65537, (16 << 20) + 65536])
