@@ -27,15 +27,13 @@ from harness.outcome.kinds import (
     Outcome,
     ResetLoop,
 )
+from harness.outcome.moments import hands_over
 
 MARK = "bootgate: booted from "
 """What our boot payloads say on the debug port, before the medium's label."""
 
 GAVE_UP = "No bootable device."
 """SeaBIOS, src/boot.c, do_boot and boot_fail: the list of boot devices is at its end."""
-
-HANDOVER = "Booting from "
-"""SeaBIOS, src/boot.c: the last thing that it logs before it tries a device."""
 
 TABLES_END = 0x500
 """End of the interrupt vector table and the BIOS data area: never code."""
@@ -87,7 +85,7 @@ def may_rest(stream: Stream) -> float:
     """
     if not stream or not isinstance(stream[-1], CpuSample) or not _in_bios(stream[-1]):
         return 0.0
-    if any(isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream):
+    if any(isinstance(s, BiosLine) and hands_over(s.text) for s in stream):
         return 0.0
     last = next((s for s in reversed(stream) if s.progress), None)
     if not isinstance(last, ControlReply) or last.status != "stall":
@@ -157,7 +155,7 @@ def _runaway(stream: Stream) -> Outcome | None:
     """
     quiet = _quiet_samples(stream)
     if len(quiet) < SAMPLES or not any(
-        isinstance(s, BiosLine) and s.text.startswith(HANDOVER) for s in stream
+        isinstance(s, BiosLine) and hands_over(s.text) for s in stream
     ):
         return None
     never_code = [s for s in quiet if _never_code(s)]

@@ -37,7 +37,8 @@ from harness.outcome.kinds import (
     Outcome,
     ResetLoop,
 )
-from harness.outcome.rules import GAVE_UP, HANDOVER, MARK, decide, give_up, may_rest
+from harness.outcome.moments import HANDOVER
+from harness.outcome.rules import GAVE_UP, MARK, decide, give_up, may_rest
 from harness.outcome.wire import asked, lost_request, slow_answer
 from images import payload
 
