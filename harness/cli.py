@@ -14,7 +14,7 @@ import click
 from harness import __version__
 from harness.errors import BootgateError
 from harness.firmware import faults, shipped
-from harness.host.pc import CONTROLLERS
+from harness.host.pc import BIOSES, CONTROLLERS, DEFAULT_BIOS
 from harness.owner import printable
 
 REPORT = "bootgate-report"
@@ -45,7 +45,12 @@ def command() -> None:
     type=click.Choice(list(CONTROLLERS)),
     help="only this USB controller; may be given again",
 )
-@click.option("--bios", default="seabios", show_default=True, metavar="seabios|FILE")
+@click.option(
+    "--bios",
+    metavar=f"{'|'.join(BIOSES)}|FILE",
+    help="only this BIOS in the PC; without this option what depends on the BIOS is judged on "
+    f"{', '.join(BIOSES)}, and all else on {DEFAULT_BIOS}",
+)
 @click.option("-k", "keyword", default="", metavar="EXPR", help="only cases that match")
 @click.option("--list", "list_only", is_flag=True, help="say which cases would be run")
 @click.option("--full", is_flag=True, help="also the cases that add little")
@@ -61,7 +66,7 @@ def validate_command(
     firmware: str,
     report: str,
     controller: tuple[str, ...],
-    bios: str,
+    bios: str | None,
     keyword: str,
     list_only: bool,
     full: bool,

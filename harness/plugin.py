@@ -16,13 +16,14 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.equipment import Equipment, prepare
 from harness.errors import FirmwareFault, NotJudged, RigFault
 from harness.firmware import open_firmware
-from harness.host.pc import CONTROLLERS
+from harness.host.pc import BIOSES, CONTROLLERS, DEFAULT_BIOS
 from harness.outcome.kinds import MEDIUM, Inconclusive, NoDrive, Outcome, RigFailed
 from harness.outcome.verdict import CaseResult, Judgement
 from harness.owner import RunFolder, die_with_parent, printable
@@ -38,6 +39,9 @@ control = pytest.mark.control
 
 full = pytest.mark.full
 """Marks a case that only --full runs."""
+
+FILE = "file"
+"""In a case's id: the BIOS is the file that the user named."""
 
 RESULT = "bootgate"
 """Name of the user property that carries a CaseResult from a worker to the first process."""
@@ -75,7 +79,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options that a requirement test depends on."""
     group = parser.getgroup("bootgate")
     group.addoption("--firmware", default="fixed", help="name or path of the firmware under test")
-    group.addoption("--bios", default="seabios", help="seabios, or a BIOS image file")
+    group.addoption("--bios", help=f"only this: {', '.join(BIOSES)}, or a BIOS image file")
     group.addoption("--controller", action="append", choices=CONTROLLERS, help="only this one")
     group.addoption("--full", action="store_true", help="also the cases that add little")
 
@@ -109,6 +113,9 @@ def case_id(item: pytest.Item) -> str:
     name = argument(item, "requirement") or "control"
     callspec = getattr(item, "callspec", None)
     if callspec is not None and callspec.id:
+        bios = _parameters(item).get("bios")
+        if bios is not None and _is_file(item.config.getoption("--bios")):
+            return f"{name}/{callspec.id.replace(bios, FILE, 1)}"
         return f"{name}/{callspec.id}"
     return f"{name}/{item.name.removeprefix('test_')}"
 
@@ -125,8 +132,21 @@ def _is_case(item: pytest.Item) -> bool:
 
 def controller_of(item: pytest.Item) -> str | None:
     """The controller that a case is for by its parameters, None if by those it is for none."""
+    return _parameters(item).get("controller")
+
+
+def bios_of(item: pytest.Item) -> str | None:
+    """The BIOS that a case is for by its parameters, None if it is for the run's."""
+    return _parameters(item).get("bios") if not _is_file(item.config.getoption("--bios")) else None
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get("controller") if callspec is not None else None
+    return callspec.params if callspec is not None else {}
+
+
+def _is_file(bios: str | None) -> bool:
+    return bios is not None and bios not in BIOSES
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -142,18 +162,30 @@ def pytest_collection_modifyitems(
     """Leave out what was not asked for; put the controls, which are always run, first."""
     controls = [item for item in items if argument(item, "control")]
     wanted = [item for item in items if item not in controls and _wanted(config, item)]
+    if _is_file(config.getoption("--bios")):
+        wanted = _once_each(wanted)
     items[:] = wanted
     yield  # here -k is applied
     if any(_is_case(item) for item in items):
         items[:0] = controls
 
 
+def _once_each(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Of cases that differ in their BIOS alone the first: it stands for the user's file."""
+    firsts: dict[str, pytest.Item] = {}
+    for item in items:
+        firsts.setdefault(case_id(item) if "bios" in _parameters(item) else item.nodeid, item)
+    return list(firsts.values())
+
+
 def _wanted(config: pytest.Config, item: pytest.Item) -> bool:
     if item.get_closest_marker("full") and not config.getoption("--full"):
         return False
-    controller = controller_of(item)
-    chosen = config.getoption("--controller")
-    return not (controller and chosen) or controller in chosen
+    controller, bios = controller_of(item), bios_of(item)
+    controllers, chosen = config.getoption("--controller"), config.getoption("--bios")
+    if controller and controllers and controller not in controllers:
+        return False
+    return not (bios and chosen) or bios == chosen
 
 
 # --- what a case is given ---------------------------------------------------------------------
@@ -169,7 +201,8 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Run]:
     with RunFolder() as folder:
         report = Path(tempfile.mkdtemp(prefix="report-", dir=folder.path))
         firmware = open_firmware(config.getoption("--firmware"), folder.path / "firmware")
-        equipment = prepare(firmware, config.getoption("--bios"), folder.path, print)
+        bios = config.getoption("--bios") or DEFAULT_BIOS
+        equipment = prepare(firmware, bios, folder.path, print)
         yield Run(equipment, folder.path, report)
 
 
@@ -194,6 +227,16 @@ def fast_controller(request: pytest.FixtureRequest) -> str:
     """The controller for cases that need just one: EHCI, on which SeaBIOS waits for nothing."""
     chosen = request.config.getoption("--controller")
     return "ehci" if not chosen or "ehci" in chosen else str(chosen[0])
+
+
+@pytest.fixture
+def bios(request: pytest.FixtureRequest) -> str | None:
+    """The BIOS of a case that is for one; None when the user named a file, which is the run's.
+
+    For tests with @pytest.mark.parametrize("bios", ..., indirect=["bios"]): only so a file can
+    take the place of what they name.
+    """
+    return None if _is_file(request.config.getoption("--bios")) else str(request.param)
 
 
 @pytest.fixture
@@ -305,12 +348,13 @@ def _is_about(text: str, outcome: Outcome | None) -> bool:
 def _result(item: pytest.Item, case: _Case) -> CaseResult:
     record = case.record
     run = item.config.stash.get(_RUN, None)
+    chosen = run.equipment.bios if run is not None else item.config.getoption("--bios")
     return CaseResult(
         id=case.id,
         requirement=argument(item, "requirement"),
         control=argument(item, "control"),
         controller=record.controller,
-        bios=run.equipment.bios if run is not None else str(item.config.getoption("--bios")),
+        bios=record.bios or bios_of(item) or chosen or DEFAULT_BIOS,
         data_partition=record.data_partition,
         outcome=record.outcome.to_json() if record.outcome is not None else None,
         judgement=case.judgement,

@@ -104,6 +104,7 @@ class Record:
     """What a case leaves behind, filled in as it goes on."""
 
     controller: str | None = None
+    bios: str | None = None
     data_partition: str | None = None
     outcome: Outcome | None = None
     boot_seconds: float = 0.0
@@ -276,20 +277,24 @@ class Host:
         self._pc: Pc | None = None
         self._outcome: Outcome | None = None
 
-    def boot(self, controller: str, *, must_ask_drive: bool = True) -> Boot:
+    def boot(
+        self, controller: str, *, bios: str | None = None, must_ask_drive: bool = True
+    ) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
+        `bios` is a name or file as of --bios; None is what was chosen for the run.
         With `must_ask_drive` a boot counts only if the host asked the drive that the gate
         files promise. Raises NotJudged when the case cannot say anything, RigFault when the
         rig failed.
         """
         rig = self._rig
         rig.record.controller = controller
+        rig.record.bios = bios = bios or rig.equipment.bios
         if rig.gadget.collision is not None:
             raise rig.gadget.collision
         outcome = rules.decide(rig.recorder.seen())
         if not isinstance(outcome, NoDrive):
-            outcome = self._run(controller)
+            outcome = self._run(controller, bios)
         rig.record.outcome = self._outcome = outcome
         boot = Boot(
             outcome,
@@ -303,7 +308,7 @@ class Host:
             self._check_seen(boot, must_ask_drive)
         return boot
 
-    def _run(self, controller: str) -> Outcome:
+    def _run(self, controller: str, bios: str) -> Outcome:
         rig = self._rig
         relay = rig.gadget.relay
         next_device = rig._scratch / "next-device"
@@ -311,7 +316,7 @@ class Host:
         rig._say("host: power on")
         self._pc = Pc(
             controller,
-            rig.equipment.bios,
+            bios,
             next_device,
             rig.recorder,
             rig._scratch,

@@ -24,7 +24,7 @@ from harness.errors import ReportFolderError, RigFault, UsageError
 from harness.firmware import open_firmware
 from harness.firmware.folder import kvmapp_within
 from harness.firmware.shipped import names
-from harness.host.pc import bios_arguments
+from harness.host.pc import BIOSES, DEFAULT_BIOS, check_bios
 from harness.outcome.catalogue import REQUIREMENTS
 from harness.outcome.verdict import (
     CaseResult,
@@ -35,7 +35,17 @@ from harness.outcome.verdict import (
     verdict,
 )
 from harness.owner import RunFolder, printable
-from harness.plugin import RESULT, Run, argument, case_id, controller_of, give, result_of
+from harness.plugin import (
+    FILE,
+    RESULT,
+    Run,
+    argument,
+    bios_of,
+    case_id,
+    controller_of,
+    give,
+    result_of,
+)
 from harness.qemu import version
 from harness.report import summary
 from harness.report.folder import ReportFolder
@@ -50,10 +60,13 @@ TESTS = ROOT / "tests" / "requirements"
 
 @dataclass(frozen=True)
 class Choice:
-    """What the user asked for. `workers` is how many cases are run at once."""
+    """What the user asked for. `workers` is how many cases are run at once.
+
+    `bios` is None when none was named: each case has its own then.
+    """
 
     firmware: str
-    bios: str
+    bios: str | None
     controllers: tuple[str, ...]
     keyword: str
     full: bool
@@ -64,10 +77,13 @@ class Choice:
     def pytest_options(self) -> list[str]:
         """The options of pytest's that make the choice of cases (harness/plugin.py).
 
-        Firmware and BIOS are not among them: the workers get both with the equipment, and
-        their names may be no UTF-8, which options cannot be on their way to a worker.
+        The firmware and a BIOS's file are not among them: the workers get both with the
+        equipment, and their names may be no UTF-8, which options cannot be on their way to a
+        worker.
         """
         options = [word for name in self.controllers for word in ("--controller", name)]
+        if self.bios is not None:
+            options += ["--bios", self.bios if self.bios in BIOSES else FILE]
         options += ["--full"] if self.full else []
         options += ["-k", self.keyword] if self.keyword else []
         # What pytest would print is ours to print; so its options for that are gone too,
@@ -129,15 +145,15 @@ def validate(choice: Choice) -> int:
 
 def _validate(choice: Choice, signals: list[int]) -> int:
     started = time.monotonic()
-    bios_arguments(choice.bios)
     chosen = _collected(choice)
     folder = ReportFolder(choice.report)
     with RunFolder() as scratch, Live() as live:
         opened = open_firmware(choice.firmware, scratch.path / "firmware")
         _refuse_report_in_firmware(choice)
         folder.prepare()
-        # Absolute: the workers are in another folder.
-        bios = choice.bios if choice.bios == "seabios" else str(Path(choice.bios).absolute())
+        bios = choice.bios or DEFAULT_BIOS
+        if bios not in BIOSES:
+            bios = str(Path(bios).absolute())  # the workers are in another folder
         equipment = prepare(opened, bios, scratch.path, live.note)
         live.total = len(chosen)
         run = Run(equipment, scratch.path, folder.path, scratch.path / "status")
@@ -162,7 +178,7 @@ def _validate(choice: Choice, signals: list[int]) -> int:
     _report(folder, equipment, verdicts, cases, status, bool(signals))
     told = summary.Run(
         firmware=choice.firmware,
-        bios=None if choice.bios == "seabios" else choice.bios,
+        bios=choice.bios,
         report=folder.path,
         seconds=time.monotonic() - started,
         status=status,
@@ -200,15 +216,16 @@ class _Chosen:
     requirement: str
     control: str
     controller: str | None
+    bios: str | None
 
     def without_result(self, bios: str, judgement: Judgement, reason: str) -> CaseResult:
-        """What the report says of the case when it did not come back."""
+        """What the report says of the case when it did not come back; `bios` is the run's."""
         return CaseResult(
             id=self.id,
             requirement=self.requirement,
             control=self.control,
             controller=self.controller,
-            bios=bios,
+            bios=self.bios or bios,
             data_partition=None,
             outcome=None,
             judgement=judgement,
@@ -337,6 +354,7 @@ class _Lister:
                 argument(item, "requirement"),
                 argument(item, "control"),
                 controller_of(item),
+                bios_of(item),
             )
             for item in session.items
         ]
@@ -348,7 +366,12 @@ def listed(choice: Choice) -> list[str]:
 
 
 def _collected(choice: Choice) -> list[_Chosen]:
-    """The cases that are selected, the controls first. Raises UsageError if none."""
+    """The cases that are selected, the controls first.
+
+    Raises UsageError if there is none, or the BIOS cannot be used.
+    """
+    if choice.bios is not None:
+        check_bios(choice.bios)
     try:
         choice.keyword.encode()
     except UnicodeEncodeError:

@@ -53,8 +53,8 @@ class Run:
     """What the summary says of the run besides its cases.
 
     `firmware`, `bios`, `controllers` and `full` are as the user gave them, `bios` None when
-    it was not given; `report` is the report folder, `seconds` the wall time, `status` the
-    exit status.
+    it was not given: the id of a case says its BIOS then. `report` is the report folder,
+    `seconds` the wall time, `status` the exit status.
     """
 
     firmware: str

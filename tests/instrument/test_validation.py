@@ -451,3 +451,85 @@ def test_on_one_controller(record, fast_controller):
     (command,) = re.findall("run it again: ci/validate (.*)", run.stdout)
     expected = "--firmware fixed --controller xhci --full -k EMPTY-1/on_one_controller"
     assert command == expected
+
+
+# --- which BIOS -------------------------------------------------------------------------------
+
+BIOSES = """
+from harness.plugin import full
+
+@requirement("EMPTY-1")
+def test_any(record):
+    record.outcome = Booted(NEXT_DEVICE)
+
+@requirement("EMPTY-4")
+@pytest.mark.parametrize(
+    ("bios", "kind"),
+    [("blind", "a"), ("strict", "a"), ("strict", "b"), pytest.param("blind", "c", marks=full)],
+    indirect=["bios"],
+)
+def test_others(record, bios, kind):
+    record.outcome = Booted(NEXT_DEVICE)
+    assert bios is None, f"it is for {bios}"
+"""
+WITHOUT = {"EMPTY-1/any": "seabios"}
+STRICT = {"EMPTY-4/strict-a": "strict", "EMPTY-4/strict-b": "strict"}
+BLIND = {"EMPTY-4/blind-a": "blind"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {**WITHOUT, **BLIND, **STRICT}),
+        (["--bios", "seabios"], WITHOUT),
+        (["--bios", "strict"], {"EMPTY-1/any": "strict", **STRICT}),
+        (
+            ["--bios", "blind", "--full"],
+            {"EMPTY-1/any": "blind", **BLIND, "EMPTY-4/blind-c": "blind"},
+        ),
+        (["-k", "strict"], STRICT),
+    ],
+    ids=["none", "seabios", "strict", "blind, full", "by keyword"],
+)
+def test_cases_and_their_bios(judge: Judge, arguments: list[str], expected: dict[str, str]) -> None:
+    run = judge(BIOSES, *arguments)
+    seen = {name: case["bios"] for name, case in run.cases.items() if name.count("/control") == 0}
+    assert seen == expected
+    for name, case in run.cases.items():
+        if "EMPTY-4" in name:
+            assert case["reason"].startswith(f"it is for {expected[name]}"), case
+
+
+def test_a_file_takes_the_place_of_every_bios(judge: Judge, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "bios.bin").write_bytes(bytes(65536))
+    run = judge(BIOSES, "--bios", "bios.bin")
+    assert run.status == 0, run.stdout + run.stderr
+    assert {name: case["bios"] for name, case in run.cases.items()} == dict.fromkeys(
+        ("control/control", "EMPTY-1/any", "EMPTY-4/file-a", "EMPTY-4/file-b"),
+        str(tmp_path / "here" / "bios.bin"),
+    )
+
+
+@pytest.mark.parametrize("bios", [None, "strict", "bios.bin"])
+def test_run_it_again_runs_it_with_its_bios(judge: Judge, tmp_path: Path, bios: str | None) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "bios.bin").write_bytes(bytes(65536))
+    broken = BIOSES.replace("bios is None", "False")
+    chosen = ["--bios", bios] if bios else []
+    run = judge(broken, *chosen)
+    (command,) = re.findall("run it again: ci/validate (.*)", run.stdout)
+    first = {None: "blind", "strict": "strict", "bios.bin": "file"}[bios]
+    expected = ["--firmware", "fixed", *chosen, "-k", f"EMPTY-4/{first}-a"]
+    assert shlex.split(command) == expected
+
+
+def test_a_case_that_was_lost_had_its_bios(judge: Judge) -> None:
+    lost = """
+@requirement("EMPTY-4")
+@pytest.mark.parametrize("bios", ["strict"], indirect=True)
+def test_is_lost(request, bios):
+    del request.node.stash[_CASE]
+"""
+    run = judge(lost + KEPT)
+    assert {case["bios"] for case in run.cases.values()} == {"seabios", "strict"}
