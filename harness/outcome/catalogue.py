@@ -3,6 +3,10 @@
 REQUIREMENTS = {
     "EMPTY-1": "virtual disk on, nothing chosen: the host hears that the drive is empty and "
     "boots its next device",
+    "EMPTY-4": "the same on a host that jumps without looking for 55AA, and on one that halts "
+    "when 55AA is missing",
+    "EMPTY-5": "nothing chosen: from the BIOS's keyboard initialisation on until the next device "
+    "runs, Ctrl-Alt-Del on the host's own keyboard resets it",
     "SAFE-1": "no LUN is backed by a block device of the device, unless the gate file names it",
     "MEDIA-1": "a gate file with a path: that image is in the drive and boots",
     "TOGGLE-3": "gate file deleted by hand: the host boots",

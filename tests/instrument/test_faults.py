@@ -9,8 +9,12 @@ from conftest import BREAKS, Validate
 
 from harness.firmware import breaks, faults
 
-# One controller, shape and kind of data partition are enough to tell requirements apart.
-CASES = "hid_and_storage-exfat or gate or MEDIA-1 or TOGGLE-3 or SAFE-1 and not image_chosen"
+# One controller, shape and kind of data partition are enough to tell requirements apart; a
+# partition without 55AA on a strict host tells EMPTY-4 and EMPTY-5 from the rest.
+CASES = (
+    "hid_and_storage-exfat or gate or strict-blank or MEDIA-1 or TOGGLE-3 "
+    "or SAFE-1 and not image_chosen"
+)
 
 
 @pytest.mark.rig

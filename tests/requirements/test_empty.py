@@ -9,6 +9,7 @@ from harness.host.pc import CONTROLLERS
 from harness.outcome.kinds import NEXT_DEVICE, Booted
 from harness.plugin import full, requirement
 from harness.rig import Rig
+from images.emmc import DATA_PARTITIONS
 
 SITUATIONS = [
     pytest.param(Shape.HID_AND_STORAGE, "exfat", id="hid_and_storage-exfat"),
@@ -19,6 +20,15 @@ SITUATIONS = [
     pytest.param(Shape.FACTORY, "blank", id="factory-blank", marks=full),
 ]
 """The gadget's functions beside the drive, and what the device's data partition holds."""
+
+OTHER_CONTROLLERS = [pytest.param(c, marks=full) for c in CONTROLLERS if c != "ehci"]
+"""Beside EHCI, which `fast_controller` is unless the user says otherwise."""
+
+OTHER_HOSTS = [
+    pytest.param(bios, data_partition, id=f"{bios}-{data_partition}")
+    for bios in ("blind", "strict")
+    for data_partition in DATA_PARTITIONS
+]
 
 
 @requirement("EMPTY-1")
@@ -43,3 +53,24 @@ def test_a_gate_file_of_one_line_feed_chooses_nothing(
     boot = rig.host.boot(fast_controller)
     assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
     assert boot.asked.heard_empty, "the drive never said that it has no medium (02/3A)"
+
+
+@requirement("EMPTY-4")
+@pytest.mark.parametrize(("bios", "data_partition"), OTHER_HOSTS, indirect=["bios"])
+def test_other_hosts_go_on_past_an_empty_drive(
+    rig: Rig, bios: str | None, data_partition: str, fast_controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, data_partition=data_partition)
+    boot = rig.host.boot(fast_controller, bios=bios)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+
+
+@requirement("EMPTY-4")
+@pytest.mark.parametrize(("bios", "data_partition"), OTHER_HOSTS, indirect=["bios"])
+@pytest.mark.parametrize("controller", OTHER_CONTROLLERS)
+def test_other_hosts_with_other_controllers_do(
+    rig: Rig, bios: str | None, data_partition: str, controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, data_partition=data_partition)
+    boot = rig.host.boot(controller, bios=bios)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
