@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from harness.firmware import Gate, Shape
-from harness.host.pc import CONTROLLERS
+from harness.host.pc import BIOSES, CONTROLLERS, DEFAULT_BIOS
 from harness.outcome.kinds import NEXT_DEVICE, Booted
+from harness.outcome.moments import Moment
 from harness.plugin import full, requirement
 from harness.rig import Rig
 from images.emmc import DATA_PARTITIONS
@@ -74,3 +77,30 @@ def test_other_hosts_with_other_controllers_do(
     rig.gadget.start(gate=Gate.EMPTY, data_partition=data_partition)
     boot = rig.host.boot(controller, bios=bios)
     assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+
+
+# Until they hand over, all three BIOSes are SeaBIOS; what they do next differs.
+PRESSES_THAT_TELL_MOST = {
+    *((DEFAULT_BIOS, "exfat", moment) for moment in Moment),
+    ("blind", "exfat", Moment.HANDOVER),
+    ("strict", "ext4", Moment.HANDOVER),
+    ("strict", "blank", Moment.HANDOVER),
+}
+PRESSES = [
+    pytest.param(
+        *press,
+        id=f"{press[0]}-{press[1]}-{press[2].value}",
+        marks=() if press in PRESSES_THAT_TELL_MOST else full,
+    )
+    for press in product(BIOSES, DATA_PARTITIONS, Moment)
+]
+
+
+@requirement("EMPTY-5")
+@pytest.mark.parametrize(("bios", "data_partition", "moment"), PRESSES, indirect=["bios"])
+def test_ctrl_alt_del_is_honoured_at_any_moment(
+    rig: Rig, bios: str | None, data_partition: str, moment: Moment, fast_controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, data_partition=data_partition)
+    boot = rig.host.boot(fast_controller, bios=bios, press=moment)
+    assert boot.keyboard_alive, boot.explain()
