@@ -331,11 +331,7 @@ class _Look:
             self._anchor_memory = {a: bytes(uc.mem_read(a, PAGE)) for a in self._changed}
             self._written.clear()
         self._instructions += count
-        if (
-            self._steps > BLOCKS
-            or self._instructions > INSTRUCTIONS
-            or self._accesses > ACCESSES
-        ):
+        if self._steps > BLOCKS or self._instructions > INSTRUCTIONS or self._accesses > ACCESSES:
             self._stop(UNSEEN_END)
             return
         if (linear, code) not in self._seen:
@@ -365,7 +361,7 @@ class _Look:
     ) -> bool:
         pages = {address & -PAGE, address + max(size, 1) - 1 & -PAGE}
         self._asked |= pages
-        return all([self._map(page) for page in sorted(pages)])
+        return all(self._map(page) for page in sorted(pages))
 
     # --- below ----------------------------------------------------------------------------
 
@@ -392,7 +388,10 @@ class _Look:
             refused = (
                 name not in _KNOWN
                 or _CONTROL_REGISTER.search(operands) is not None
-                or (not self._real and (name in _OF_REAL_MODE or _SEGMENT.search(operands) is not None))
+                or (
+                    not self._real
+                    and (name in _OF_REAL_MODE or _SEGMENT.search(operands) is not None)
+                )
             )
             if refused:
                 return count, sets_flags, True, f"it comes to {mnemonic} {operands}".strip()

@@ -238,8 +238,10 @@ class Judge:
     def _time_up(self, up: TimeUp) -> Outcome:
         last = last_seen(self._seen).bios
         words = f"the BIOS's last words: {last!r}" if last else "the BIOS said nothing"
-        return self._booted or self._reset_loop(RESETS_AT_THE_END) or Inconclusive(
-            why=f"after {up.seconds:g} s nothing was proven; {words}"
+        return (
+            self._booted
+            or self._reset_loop(RESETS_AT_THE_END)
+            or Inconclusive(why=f"after {up.seconds:g} s nothing was proven; {words}")
         )
 
 

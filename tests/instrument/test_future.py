@@ -46,8 +46,7 @@ CLOSED_LOOPS = {
     "a division by zero": "xor cx, cx\ndiv cx",
     "an own handler of a division by zero": "mov word [0], s\nmov word [2], 0\na: xor cx, cx\n"
     "div cx\njmp a\ns: add word [0x6efa], 2\niret",
-    "code that changes other code to and fro": "a: xor byte [b + 1], 3\njmp b\nb: mov al, 1\n"
-    "jmp a",
+    "code that changes other code to and fro": "a: xor byte [b + 1], 3\njmp b\nb: mov al, 1\njmp a",
     "a division by zero that is put right far down in its code": "mov word [0], s\n"
     "mov word [2], 0\na: mov byte [0x6100], 0\nmov ax, 0x600\nmov es, ax\nmov [es:0x200], al\n"
     "xor cx, cx\nnop\ndiv cx\nmov cx, 1\njmp a\ns: add word [0x6efa], 2\niret",
@@ -82,8 +81,8 @@ OPEN_ENDS = {
     "a debug register": ("mov dr7, eax\njmp 0x7c00", "it comes to mov dr7, eax"),
     "another interrupt table": ("lidt [0x6000]\njmp 0x7c00", "it comes to lidt"),
     "the coprocessor": ("fld1\njmp 0x7c00", "it comes to fld1"),
-    "code that changes itself": ("a: xor byte [b + 1], 0\nb: mov al, 1\njmp a", "it changes the code"),
-    "code that changes itself by words": ("mov ax, [0x46c]\nmov [a + 1], ax\na: mov bx, 0\njmp 0x7c00",
+    "code that changes itself": ("xor byte [b + 1], 0\nb: mov al, 1\njmp $", "it changes the code"),
+    "code that changes itself by words": ("mov ax, [0x46c]\nmov [a + 1], ax\na: mov bx, 0\njmp $",
         "it changes the code"),
     "a far return": ("push 0\npush 0x7c00\nretf", "it comes to retf"),
     "a far return by words of 32 bits": ("o32 retf 4", "it comes to retf"),
@@ -181,7 +180,9 @@ def test_a_processor_halted_with_interrupts_on_goes_on_after_its_hlt() -> None:
     waits = frozen("a: hlt\njmp a", flags=IF, halted=True, EIP=ORIGIN + 1)
     ahead = future(waits)
     assert (ahead.end, ahead.halts, ahead.interruptible) == (CLOSED, True, True)
-    assert future(frozen("hlt\nint 0x60\ncli\nhlt", flags=IF, halted=True, EIP=0x7C01)).end == HALTED
+    assert (
+        future(frozen("hlt\nint 0x60\ncli\nhlt", flags=IF, halted=True, EIP=0x7C01)).end == HALTED
+    )
 
 
 def test_other_modes_are_not_followed() -> None:
@@ -213,7 +214,9 @@ def test_a_block_has_the_segment_that_it_is_executed_in() -> None:
 
 def test_it_tells_what_is_read() -> None:
     ahead = future(
-        frozen("a: mov al, [0x6001]\nmov ebx, [0x6010]\nmov si, 0x6020\nlodsw\npush ax\npop ax\njmp a")
+        frozen(
+            "a: mov al, [0x6001]\nmov ebx, [0x6010]\nmov si, 0x6020\nlodsw\npush ax\npop ax\njmp a"
+        )
     )
     assert ahead.reads == {(0x6001, 1), (0x6010, 4), (0x6020, 2), (STACK - 2, 2)}
     assert (0x60 * 4, 4) in future(frozen("a: int 0x60\njmp a")).reads

@@ -256,7 +256,8 @@ def test_other_vectors_than_a_bioss(bases: tuple[int, int]) -> None:
 @pytest.mark.parametrize("entry", ["LVTPC", "LVTERR", "LVTTHMR"])
 def test_an_entry_of_the_local_apic_that_lets_something_in(entry: str) -> None:
     let_in = MASKED.replace("masked", "      ")
-    assert interrupts(pic(), LAPIC.replace(f"{entry}\t 0x00010000 {MASKED}", f"{entry}\t {let_in}")
+    assert interrupts(
+        pic(), LAPIC.replace(f"{entry}\t 0x00010000 {MASKED}", f"{entry}\t {let_in}")
     ).others
 
 
@@ -299,7 +300,7 @@ class _Monitor:
 
     def monitor(self, command: str) -> str:
         answers = {"info registers": self.text, "info pic": pic(), "info lapic": LAPIC}
-        return answers[command] if command in answers else self.screen
+        return answers.get(command, self.screen)
 
     def execute(self, command: str, arguments: object = None) -> Any:
         self.said.append(command)

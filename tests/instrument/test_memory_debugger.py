@@ -198,9 +198,7 @@ def test_a_pc_hands_over_its_boot_disk_and_runs_on(tmp_path: Path) -> None:
     try:
         pc.release()
         late = time.monotonic() + 30
-        while not any(
-            isinstance(o, BiosLine) and o.text.startswith(MARK) for o in recorder.seen()
-        ):
+        while not any(isinstance(o, BiosLine) and o.text.startswith(MARK) for o in recorder.seen()):
             assert time.monotonic() < late, "it did not boot"
             pc.look(None)  # however often it is stopped meanwhile
         (handed,) = handovers(recorder.seen())
