@@ -79,8 +79,8 @@ _KNOWN_WORDS = """
     cmp cmpsb cmpsd cmpsw cmpxchg cwd cwde daa das dec div enter hlt idiv imul inc int int1 int3
     into iret iretd ja jae jb jbe jcxz je jecxz jg jge jl jle jmp jne jno jnp jns jo jp js lahf
     lcall lds lea leave les lfs lgs ljmp lodsb lodsd lodsw loop loope loopne lss mov movsb movsd
-    movsw movsx movzx mul neg nop not or pause pop popa popal popaw popf popfd push pusha pushal pushaw
-    pushf pushfd rcl rcr ret rol ror sahf sal salc sar sbb scasb scasd scasw seta setae
+    movsw movsx movzx mul neg nop not or pause pop popa popal popaw popf popfd push pusha pushal
+    pushaw pushf pushfd rcl rcr ret rol ror sahf sal salc sar sbb scasb scasd scasw seta setae
     setb setbe sete setg setge setl setle setne setno setnp setns seto setp sets shl shld shr
     shrd stc std sti stosb stosd stosw sub test ud0 ud1 ud2 xadd xchg xlatb xor
 """
@@ -432,7 +432,7 @@ class _Look:
     ) -> bool:
         pages = {address & -PAGE, address + max(size, 1) - 1 & -PAGE}
         self._asked |= pages
-        return all([self._map(page) for page in sorted(pages)])
+        return all(self._map(page) for page in sorted(pages))
 
     # --- below ----------------------------------------------------------------------------
 

@@ -45,8 +45,12 @@ def memory(*pieces: Mapping[int, bytes]) -> dict[int, bytes]:
     pages: dict[int, bytearray] = {}
     for piece in (laid, *pieces):
         for start, data in piece.items():
-            for at, byte in enumerate(data, start):
-                pages.setdefault(at & -PAGE, bytearray(PAGE))[at % PAGE] = byte
+            at, end = start, start + len(data)
+            while at < end:
+                upto = min(end, (at | PAGE - 1) + 1)
+                page = pages.setdefault(at & -PAGE, bytearray(PAGE))
+                page[at % PAGE : at % PAGE + upto - at] = data[at - start : upto - start]
+                at = upto
     return {address: bytes(page) for address, page in pages.items()}
 
 

@@ -144,7 +144,7 @@ MARK = BiosLine(1.5, "bootgate: booted from next-device")
 def stopped(at: float) -> CpuSample:
     """A HLT with interrupts off."""
     return CpuSample(
-        at, 0, 0x7C01, 0x7C01, 2, halted=True, real_mode=True, code=b"\xeb\xfd", stack=b""
+        at, 0, 0x7C01, 0x7C01, 2, halted=True, real_mode=True, code=b"\xeb\xfd", stack=b"", ticks=0
     )
 
 

@@ -232,32 +232,37 @@ LAPIC = (
     "SPIV\t 0x000001ff APIC enabled, focus=off, spurious vec 255\n"
     "ISR\t (none)\nIRR\t (none)\n\nAPR 0x00 TPR 0x00 DFR 0x0f LDR 0x00 PPR 0x00\n"
 )
+HPET = "00000000fed00010: 0x00000000\n"
 TIMER = "LVTT\t 0x00020020 active-hi edge                 periodic     Fixed  (vec 32)\n"
 
 
 def test_the_interrupt_lines_that_are_let_in() -> None:
-    assert interrupts(pic(), LAPIC) == Interrupts(0x7143, remapped=False, others=False)
-    assert interrupts(pic().replace("\n", "\r\n"), LAPIC.replace("\n", "\r\n")).lines == 0x7143
-    assert interrupts(pic(0xFF, 0xFF), LAPIC).lines == 0
-    assert interrupts(pic(0xFE, 0xFF), LAPIC).lines == 1
-    assert interrupts(pic(0x00, 0x00), LAPIC).lines == 0xFFFB, "line 2 is the second controller"
+    assert interrupts(pic(), LAPIC, HPET) == Interrupts(0x7143, remapped=False, others=False)
+    assert (
+        interrupts(pic().replace("\n", "\r\n"), LAPIC.replace("\n", "\r\n"), HPET).lines == 0x7143
+    )
+    assert interrupts(pic(0xFF, 0xFF), LAPIC, HPET).lines == 0
+    assert interrupts(pic(0xFE, 0xFF), LAPIC, HPET).lines == 1
+    assert interrupts(pic(0x00, 0x00), LAPIC, HPET).lines == 0xFFFB, (
+        "line 2 is the second controller"
+    )
 
 
 def test_the_second_controller_comes_through_line_2_of_the_first() -> None:
-    assert interrupts(pic(0xFB, 0xFE), LAPIC).lines == 0x100
-    assert interrupts(pic(0xFF, 0x00), LAPIC).lines == 0
+    assert interrupts(pic(0xFB, 0xFE), LAPIC, HPET).lines == 0x100
+    assert interrupts(pic(0xFF, 0x00), LAPIC, HPET).lines == 0
 
 
 @pytest.mark.parametrize("bases", [(0x20, 0x28), (0x08, 0x28), (0x20, 0x70), (0, 0)])
 def test_other_vectors_than_a_bioss(bases: tuple[int, int]) -> None:
-    assert interrupts(pic(bases=bases), LAPIC).remapped
+    assert interrupts(pic(bases=bases), LAPIC, HPET).remapped
 
 
 @pytest.mark.parametrize("entry", ["LVTPC", "LVTERR", "LVTTHMR"])
 def test_an_entry_of_the_local_apic_that_lets_something_in(entry: str) -> None:
     let_in = MASKED.replace("masked", "      ")
     assert interrupts(
-        pic(), LAPIC.replace(f"{entry}\t 0x00010000 {MASKED}", f"{entry}\t {let_in}")
+        pic(), LAPIC.replace(f"{entry}\t 0x00010000 {MASKED}", f"{entry}\t {let_in}"), HPET
     ).others
 
 
@@ -265,11 +270,17 @@ def test_the_local_apics_timer() -> None:
     lines = LAPIC.splitlines(keepends=True)
     ticking = "".join(TIMER if line.startswith("LVTT\t") else line for line in lines)
     assert ticking != LAPIC
-    assert interrupts(pic(), ticking).others
+    assert interrupts(pic(), ticking, HPET).others
+
+
+def test_event_timers_that_run_may_write_anywhere() -> None:
+    assert interrupts(pic(), LAPIC, HPET.replace("0x00000000\n", "0x00000001\n")).others
+    with pytest.raises(QemuError, match="event timers"):
+        interrupts(pic(), LAPIC, "Cannot access memory")
 
 
 def test_a_pin_of_the_io_apic_that_lets_something_in() -> None:
-    assert interrupts(pic().replace(PIN.format(2), OPEN_PIN), LAPIC).others
+    assert interrupts(pic().replace(PIN.format(2), OPEN_PIN), LAPIC, HPET).others
 
 
 @pytest.mark.parametrize(
@@ -288,7 +299,7 @@ def test_a_pin_of_the_io_apic_that_lets_something_in() -> None:
 )
 def test_what_is_not_told_of_interrupts_is_an_error(first: str, second: str) -> None:
     with pytest.raises(QemuError, match="QEMU tells nothing"):
-        interrupts(first, second)
+        interrupts(first, second, HPET)
 
 
 class _Monitor:
@@ -300,7 +311,7 @@ class _Monitor:
 
     def monitor(self, command: str) -> str:
         answers = {"info registers": self.text, "info pic": pic(), "info lapic": LAPIC}
-        return answers[command] if command in answers else self.screen
+        return answers.get(command, self.screen)
 
     def execute(self, command: str, arguments: object = None) -> Any:
         self.said.append(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from states import EBDA, IF, IRET_AT, ORIGIN, frozen, handover
@@ -80,7 +81,7 @@ def test_text() -> None:
 # --- running wild -----------------------------------------------------------------------------
 
 
-def sled(*pieces: Mapping[int, bytes], **changes: int) -> Frozen:
+def sled(*pieces: Mapping[int, bytes], **changes: Any) -> Frozen:
     """In zeros, which are an instruction that adds AL to memory and goes on."""
     zeros = {address: bytes(PAGE) for address in range(0x7000, 0x9F000, PAGE)}
     return frozen(bytes(64), zeros, *pieces, EBX=0x6000, **changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 import time
@@ -74,7 +75,7 @@ EXAMPLES: tuple[Observation, ...] = (
     Acted(2.15, Acted.KEY),
     TimeUp(2.15, 45.0),
     DiskIo(2.2, 1, 0),
-    Screen(2.3, "a\n\nb" + HOSTILE),
+    Screen(2.3, "a\n\nb" + HOSTILE, "a1b2"),
 )
 
 
@@ -144,7 +145,7 @@ def test_where_a_frozen_processor_is() -> None:
 
 
 def test_frozen_registers_have_names() -> None:
-    numbered = state(**{name: n for n, name in enumerate(REGISTERS)})
+    numbered = dataclasses.replace(state(), registers=tuple(range(16)))
     assert [numbered[name] for name in REGISTERS] == list(range(16))
     with pytest.raises(ValueError, match=r"."):
         numbered["CR0"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
-from states import EBDA, IF, IRET_AT, LINES, RAM, frozen, handover
+from states import EBDA, IF, IRET_AT, RAM, frozen, handover
 
 from harness.observation import PAGE, Frozen
 from harness.outcome.future import CLOSED, future
@@ -27,24 +28,11 @@ def reason(
     program: str,
     *pieces: Mapping[int, bytes],
     flags: int = IF,
-    lines: int = LINES,
     known: bool = True,
-    mode: str = Frozen.REAL,
-    remapped: bool = False,
-    others: bool = False,
-    **registers: int,
+    **changes: Any,
 ) -> str:
     """Who could end this closed loop; by default with interrupts on and the BIOS's handlers."""
-    state = frozen(
-        program,
-        *pieces,
-        flags=flags,
-        lines=lines,
-        mode=mode,
-        remapped=remapped,
-        others=others,
-        **registers,
-    )
+    state = frozen(program, *pieces, flags=flags, **changes)
     assert future(state).end == CLOSED
     return could_end(state, handover() if known else None)
 

@@ -348,7 +348,8 @@ def test_results_have_the_promised_shape(tmp_path: Path) -> None:
     assert [c["id"] for c in results["unjudged"]] == ["SAFE-1/ehci-exfat"]
     assert [c["control"] for c in results["controls"]] == ["no-gadget"]
     first = results["cases"][0]
-    assert first["outcome"] == {"kind": "hung", "why": "", "how": "runaway"}
+    untold = dict.fromkeys(("recovery", "where", "last"))
+    assert first["outcome"] == {"kind": "hung", "why": "", "how": "runaway", **untold}
     assert first["evidence"] == ["cases/EMPTY-1.ehci-exfat/bios.log"]
     assert (first["judgement"], first["seconds"]) == ("broken", {"boot": 0.5, "total": 1.25})
 
