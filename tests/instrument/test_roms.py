@@ -12,7 +12,9 @@ import pytest
 from harness.errors import ToolError
 from harness.host.pc import BIOSES, Pc
 from harness.observation import BiosLine, CpuSample, HostEvent, Observation, Recorder
-from harness.outcome.rules import GAVE_UP, IRET, MARK
+from harness.outcome.future import IRET
+from harness.outcome.rules import GAVE_UP, MARK
+from harness.rig import CTRL_ALT_DEL
 from images import rom
 from images.payload import DISK_SIZE, write_boot_disk
 from images.rom import BLOCK, ROMS, SOURCES, finished, option_rom
@@ -107,7 +109,7 @@ class Host:
         """Looks at the processor, a twentieth of a second apart."""
         for _ in range(number):
             time.sleep(0.05)
-            self.pc.look()
+            self.pc.look(None)
         return [s for s in self.recorder.seen() if isinstance(s, CpuSample)][-number:]
 
     def end(self) -> tuple[int, int]:
@@ -119,7 +121,7 @@ class Host:
         late = time.monotonic() + 20
         while True:
             seen = self.samples(16)
-            irets = [s.stack for s in seen if s.code[:1] == IRET]
+            irets = [s.stack for s in seen if s.code[:1] == bytes([IRET])]
             places = {
                 (int.from_bytes(s[2:4], "little"), int.from_bytes(s[:2], "little")) for s in irets
             }
@@ -129,8 +131,7 @@ class Host:
             assert time.monotonic() < late, places
 
     def ctrl_alt_del(self) -> None:
-        keys = [{"type": "qcode", "data": key} for key in ("ctrl", "alt", "delete")]
-        self.pc._qemu.execute("send-key", {"keys": keys})
+        self.pc.press(*CTRL_ALT_DEL)
 
     def resets(self, seconds: float) -> bool:
         """Whether the PC has reset itself, now or within `seconds`."""
