@@ -50,6 +50,10 @@ CLOSED_LOOPS = {
     "a division by zero that is put right far down in its code": "mov word [0], s\n"
     "mov word [2], 0\na: mov byte [0x6100], 0\nmov ax, 0x600\nmov es, ax\nmov [es:0x200], al\n"
     "xor cx, cx\nnop\ndiv cx\nmov cx, 1\njmp a\ns: add word [0x6efa], 2\niret",
+    "a service that looks whether interrupts are off": "mov word [0x60*4], s\n"
+    "mov word [0x60*4+2], 0\na: sti\nint 0x60\njmp a\ns: pushf\npop ax\ntest ah, 3\njnz x\n"
+    "iret\nx: in al, 0x60",
+    "memory that is only written to": "mov [0x8000], al\njmp 0x7c00",
     "code in another segment": "jmp 0x700:0xc00",
     "a data segment of its own": "mov ax, 0x600\nmov ds, ax\na: mov bx, [0]\njmp a",
     "32-bit addresses and operands": "a: mov eax, [dword 0x6000]\nlea esi, [eax + eax * 2]\njmp a",
@@ -60,7 +64,7 @@ CLOSED_LOOPS = {
 
 @pytest.mark.parametrize("program", CLOSED_LOOPS.values(), ids=CLOSED_LOOPS)
 def test_it_sees_that_a_loop_closes(program: str) -> None:
-    assert future(frozen(program)).end == CLOSED
+    assert future(frozen(program, {0x8000: bytes(PAGE)})).end == CLOSED
 
 
 OPEN_ENDS = {
@@ -376,7 +380,7 @@ ALL_PROGRAMS = [*CLOSED_LOOPS.values(), *(program for program, _ in OPEN_ENDS.va
 
 @pytest.mark.parametrize("program", ALL_PROGRAMS, ids=[*CLOSED_LOOPS, *OPEN_ENDS])
 def test_what_is_kept_of_memory_is_what_the_future_depends_on(program: str) -> None:
-    whole = frozen(program, {0x9F000: bytes(PAGE)})
+    whole = frozen(program, {0x8000: bytes(PAGE), 0x9F000: bytes(PAGE)})
     pages = whole.pages()
     kept = trimmed(dataclasses.replace(whole, memory=b""), lambda a: pages.get(a, b""))
     assert same_but_for_what_was_kept(future(kept), future(whole))

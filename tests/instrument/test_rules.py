@@ -191,6 +191,9 @@ def test_resets_by_the_guest_itself_are_a_loop() -> None:
     assert outcome == ResetLoop((STARTED.text, HANDED_OVER.text))
     assert HANDED_OVER.text in outcome.why
     assert f"{RESETS} times" in outcome.why
+    after_another = decide([STARTED, RESET, *rounds * RESETS])
+    assert after_another is not None
+    assert f"{RESETS} times" in after_another.why, "those that were alike"
 
 
 def test_resets_by_others_are_none() -> None:
