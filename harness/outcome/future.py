@@ -10,7 +10,7 @@ that prove something:
 * HALTED: HLT with interrupts off.
 
 Everything else proves nothing, in particular whatever touches the world outside: a port, memory
-that is no RAM, an instruction that is not in `_KNOWN`.
+that is no RAM, the BIOS (but for its bare IRET), an instruction that is not in `_KNOWN`.
 Pure: the same state has the same future on every machine.
 """
 
@@ -449,6 +449,8 @@ class _Look:
         return known
 
     def _checked_now(self, linear: int, code: bytes) -> tuple[int, bool, bool, str]:
+        if BIOS <= linear < BIOS_END:
+            return 1, True, True, "" if code[:1] == bytes([IRET]) else "it is in the BIOS"
         count, length, sets_flags = 0, 0, False
         for _, size, mnemonic, operands in self._decoder.disasm_lite(code, linear):
             name = mnemonic.split()[-1]

@@ -48,8 +48,10 @@ def never_code(block: Block, frozen: Frozen, handover: Handover | None) -> bool:
         ebda = int.from_bytes(handover.tables[EBDA_SEGMENT : EBDA_SEGMENT + 2], "little") * 16
         if EBDA_LOWEST <= ebda <= start < ADAPTER:
             return True
-    page, place = frozen.pages().get(start & ~(PAGE - 1), b""), start & (PAGE - 1)
-    around = (m.span() for m in _TEXT.finditer(page))
+    pages, page, place = frozen.pages(), start & ~(PAGE - 1), start & (PAGE - 1)
+    # A block may go on in the next page.
+    there = pages.get(page, b"") + pages.get(page + PAGE, b"")
+    around = (m.span() for m in _TEXT.finditer(there))
     return any(a <= place and place + len(block.code) <= b for a, b in around)
 
 

@@ -49,7 +49,7 @@ def _vectors(lines: int) -> list[int]:
 def could_end(frozen: Frozen, handover: Handover | None) -> str:
     """Who could end the loop ahead of `frozen`, in words; "" when nobody can."""
     ahead = future(frozen)
-    # The BIOS's own code nobody writes to after POST.
+    # Of the BIOS nothing but a bare IRET is executed, which nobody writes.
     code = {(b.linear, len(b.code)) for b in ahead.blocks if not BIOS <= b.linear < BIOS_END}
     reads = ahead.reads | code
     ebda = int.from_bytes(_first_page(frozen)[EBDA_SEGMENT : EBDA_SEGMENT + 2], "little") * 16

@@ -210,9 +210,10 @@ class Judge:
     def _reset(self) -> Outcome | None:
         self._gave_up, self._waits = False, None
         # SeaBIOS answers a reset of the processor with one of the machine: that is no round.
-        self._said = [text for text in self._said if text and not text.endswith(HARD_REBOOT)]
-        if not self._said:
+        said = [text for text in self._said if text and not text.endswith(HARD_REBOOT)]
+        if not said and (self._said or any(self._rounds)):
             return None
+        self._said = said
         self._rounds.append(tuple(self._said))
         self._said = []
         alike = self._rounds[-RESETS:]
@@ -220,10 +221,8 @@ class Judge:
 
     def _loop(self) -> ResetLoop:
         words = self._rounds[-1]
-        return ResetLoop(
-            words,
-            why=f"the host reset itself {len(self._rounds)} times, the last after {words[-1]!r}",
-        )
+        after = f", the last after {words[-1]!r}" if words else ""
+        return ResetLoop(words, why=f"the host reset itself {len(self._rounds)} times{after}")
 
     # --- what was tried -------------------------------------------------------------------
 

@@ -15,10 +15,11 @@ import corpus
 import pytest
 from conftest import CORPUS
 from corpus import Case, Row
+from states import frozen
 
 from harness.equipment import Equipment
 from harness.firmware import open_firmware
-from harness.observation import BiosLine, CpuSample, HostEvent, Observation, write_recording
+from harness.observation import BiosLine, Frozen, HostEvent, Observation, write_recording
 from harness.outcome.kinds import Booted, Hung, Inconclusive, NoBootDevice, ResetLoop, Waiting
 from harness.rig import Rig
 
@@ -97,7 +98,8 @@ def test_every_file_says_what_to_expect_and_why() -> None:
         assert case.budget <= 120
     sample = [case for case in found if case.sample]
     assert 10 <= len(sample) <= 25
-    assert {case.expected for case in sample} == {case.expected for case in found}
+    kinds = [{case.expected.split(" next")[0] for case in some} for some in (sample, found)]
+    assert kinds[0] == {kind for kind in kinds[1] if not kind.startswith("booted ")}
 
 
 @pytest.mark.parametrize(
@@ -141,11 +143,9 @@ LOG = BiosLine(1.0, "Booting from 0000:7c00")
 MARK = BiosLine(1.5, "bootgate: booted from next-device")
 
 
-def stopped(at: float) -> CpuSample:
+def stopped(at: float) -> Frozen:
     """A HLT with interrupts off."""
-    return CpuSample(
-        at, 0, 0x7C01, 0x7C01, 2, halted=True, real_mode=True, code=b"\xeb\xfd", stack=b"", ticks=0
-    )
+    return frozen("cli\nhlt", at=at, halted=True, EIP=0x7C02)
 
 
 def test_labels_of_outcomes() -> None:
@@ -163,7 +163,7 @@ def test_labels_of_outcomes() -> None:
 
 
 def test_the_time_to_a_decision_ends_with_what_proved_it() -> None:
-    halted = [LOG, *(stopped(1.0 + tenth / 10) for tenth in range(1, 40))]
+    halted: list[Observation] = [LOG, *(stopped(1.0 + n / 10) for n in range(1, 40))]
     after = corpus.decided_after(halted)
     assert after is not None
     assert 0.0 < after < 3.0, "what was seen later, to find out more, does not count"

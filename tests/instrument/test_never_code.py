@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from states import EBDA, IF, IRET_AT, ORIGIN, frozen, handover
 
-from harness.observation import PAGE, Frozen, Handover
+from harness.observation import Frozen, Handover
 from harness.outcome.future import CLOSED, Block, future
 from harness.outcome.never_code import SLED, never_code, runs_wild
 
@@ -82,27 +82,38 @@ def test_text() -> None:
 
 
 def sled(*pieces: Mapping[int, bytes], **changes: Any) -> Frozen:
-    """In zeros, which are an instruction that adds AL to memory and goes on."""
-    zeros = {address: bytes(PAGE) for address in range(0x7000, 0x9F000, PAGE)}
-    return frozen(bytes(64), zeros, *pieces, EBX=0x6000, **changes)
+    """In text, all of whose letters are an instruction that pushes AX and goes on."""
+    text = {0x7C00: b"P" * 0x9400}
+    return frozen(b"P" * 64, text, *pieces, SS=0x3000, ESP=0x8000, **changes)
 
 
-def test_executing_zeros_without_an_end() -> None:
-    assert runs_wild(sled(), handover())
-    assert runs_wild(sled(flags=IF), handover())
+def test_executing_text_without_an_end() -> None:
+    stack = {0x30000: bytes(0x8000)}
+    assert runs_wild(sled(stack), handover())
+    assert runs_wild(sled(stack, flags=IF), handover())
 
 
-def test_zeros_that_lead_to_code_are_no_proof() -> None:
-    assert not runs_wild(sled({0x8000: b"\xeb\xfe"}), handover())
-    assert not runs_wild(sled({0x8000: b"\xe4\x60"}), handover())
-    assert not runs_wild(sled({0x8000: b"\xcd\x19"}), handover())
+@pytest.mark.parametrize("code", [b"\xeb\xfe", b"\xe4\x60", b"\xcd\x19"])
+def test_what_leads_to_code_is_no_proof(code: bytes) -> None:
+    stack = {0x30000: bytes(0x8000)}
+    assert not runs_wild(sled(stack, {0x8000: code}), handover())
+    zeros = {0x7C00: bytes(0x8400)}
+    assert not runs_wild(frozen(bytes(64), zeros, {0x8000: code}, EBX=0x6000), handover())
+
+
+def test_zeros_to_the_end_of_their_segment_lead_to_its_beginning() -> None:
+    """The interrupt vectors, as code."""
+    ahead = future(frozen(bytes(64), {0x7C00: bytes(0x9400)}, EBX=0x6000))
+    first = [block for block in ahead.blocks if block.linear == 0]
+    assert first
+    assert never_code(first[0], frozen(), handover())
 
 
 def test_an_own_handler_could_lead_out_of_it() -> None:
-    own = {0x20: b"\x00\x7e\x00\x00"}
-    assert not runs_wild(sled(own, flags=IF), handover())
-    assert runs_wild(sled(own), handover())
-    assert not runs_wild(sled(flags=IF), None)
+    own, stack = {0x20: b"\x00\x7e\x00\x00"}, {0x30000: bytes(0x8000)}
+    assert not runs_wild(sled(own, stack, flags=IF), handover())
+    assert runs_wild(sled(own, stack), handover())
+    assert not runs_wild(sled(stack, flags=IF), None)
 
 
 def test_too_few_instructions_are_no_proof() -> None:

@@ -72,7 +72,7 @@ def test_code_at_the_end_of_what_was_recorded() -> None:
 
 
 def test_code_of_the_boot_sector() -> None:
-    assert origin(frozen(SECTOR)) == "the boot sector of drive 80h (LBA 0), at byte 0"
+    assert origin(frozen(SECTOR)) == "the boot sector of drive 80h (the PC's own), at byte 0"
     assert origin(frozen(SECTOR, EIP=0x7C0B)).endswith("at byte 11")
     assert "drive 00h" in origin(frozen(SECTOR), handover(SECTOR, drive=0))
     assert origin(frozen(SECTOR), None).startswith("not known")
@@ -90,7 +90,7 @@ def test_the_last_bytes_of_the_boot_sector() -> None:
 
 def test_code_that_copied_itself() -> None:
     moved = frozen("", {0x600: SECTOR}, EIP=0x605)
-    assert origin(moved) == "copied from the boot sector of drive 80h (LBA 0), byte 5"
+    assert origin(moved) == "copied from the boot sector of drive 80h (the PC's own), byte 5"
     few = frozen("", {0x600: CODE[:11]}, EIP=0x600)
     assert origin(few).startswith("not known"), "so few bytes prove nothing"
     alike = frozen("", {0x600: b"\x90" * 64}, EIP=0x600)
@@ -100,7 +100,7 @@ def test_code_that_copied_itself() -> None:
 @pytest.mark.parametrize(
     ("cs", "ip", "words"),
     [
-        (0xF000, 0xFF53, "the BIOS"),
+        (0xF000, 0xFF00, "the BIOS"),
         (0xE000, 0x0000, "the BIOS"),
         (0xDFFF, 0x000F, "an option ROM"),
         (0xC000, 0x0003, "an option ROM"),

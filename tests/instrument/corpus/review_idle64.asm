@@ -1,9 +1,11 @@
-; expect: hung idle
-; budget: 30
+; expect: inconclusive
+; budget: 8
 ; Dead. In 64-bit long mode, PICs remapped, IRQ 0 and IRQ 1 on: HLT in a loop
 ; with interrupts on, waiting for a flag in memory. Each tick wakes it, but
 ; the payload's handler (one for all vectors) does no more than EOI and IRETQ,
 ; no register or memory is changed by it, and nobody ever sets the flag.
+; In truth that is idle; inconclusive, because neither long mode nor a handler
+; of its own is looked into, and without a proof no hang is called.
 bits 16
 org 0x7c00
 	jmp	0:start

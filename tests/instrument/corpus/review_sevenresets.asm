@@ -2,8 +2,8 @@
 ; budget: 90
 ; Looks like a reset loop, is none. Counts its starts in CMOS (7Dh: mark,
 ; 7Eh: count) and resets the PC by a triple fault seven times; the eighth
-; start gives up in order with INT 18h, and the BIOS, alive, says "No
-; bootable device."
+; start gives up in order with INT 18h, and the BIOS, alive, says that there
+; is no bootable device.
 bits 16
 org 0x7c00
 	jmp	0:start

@@ -1,11 +1,13 @@
-; expect: hung spinning
-; budget: 30
+; expect: inconclusive
+; budget: 8
 ; Dead, but looks as if the clock could end it. Waits for the BIOS tick
 ; count at 0:46C to change, with IRQ 0 running and an STI in every round -
 ; but the STI is followed at once by CLI, and STI holds interrupts back until
 ; the instruction after it is done. No interrupt is ever accepted, so nothing
 ; ever writes 46C: a closed loop of a few instructions, same state each round.
-; (If a tick did get through, it would say it booted.)
+; (If a tick did get through, it would say it booted.) In truth it spins;
+; inconclusive, because STI counts as letting interrupts in, and then they
+; write what it reads: without a proof no hang is called.
 bits 16
 org 0x7c00
 	jmp	0:start
