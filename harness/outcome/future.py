@@ -54,6 +54,10 @@ REAL_MODE_END = 0x110000
 HLT, IRET = 0xF4, 0xCF
 """SeaBIOS answers what it does not know with a bare IRET (src/romlayout.S, entry_iret_official)."""
 
+OVER_THE_EDGE = "it runs out of its segment"
+"""At the end of a segment QEMU sometimes wraps around and sometimes runs on, depending on where
+its translation happens to end; a PC's processor raises an exception."""
+
 SLED = bytes(32)
 """So many zeros are a run of them."""
 
@@ -173,7 +177,7 @@ class _Look:
         self._end = ""
         self._trap = -1
         self._after_hlt = -1
-        self._sled = self._slid = self._over_the_edge = False
+        self._sled = self._slid = False
         self._undecoded = False
         self._block = 0, 0
         """Where the code is that is being executed: first address, and the one behind it."""
@@ -259,10 +263,9 @@ class _Look:
     def _go_on(self) -> None:
         """Run until something has to be seen to."""
         self._trap = -1
-        self._sled = self._over_the_edge = False
+        self._sled = False
         if self._real and self._register("EIP") > 0xFFFF:
-            # Unicorn would start at another address.
-            self._end = "it runs out of its segment"
+            self._end = OVER_THE_EDGE  # Unicorn would start at another address
             return
         try:
             self._uc.emu_start(self._linear(), 0xFFFF_FFFF)
@@ -278,9 +281,6 @@ class _Look:
             return
         if self._sled:
             self._slide()
-        elif self._over_the_edge:
-            # QEMU wraps around at the end of a segment, where Unicorn runs on.
-            self._write("EIP", self._register("EIP") & 0xFFFF)
         elif self._trap >= 0:
             self._calm()
             self._deliver(self._trap)
@@ -307,6 +307,8 @@ class _Look:
             if part.lstrip(b"\0"):
                 break
         skipped = length // 2 - 1
+        if offset + length == 0x10000:
+            self._end = OVER_THE_EDGE
         target = self._register("BX") + self._register("SI") & 0xFFFF
         target += self._register("DS") * 16
         if start <= target < start + length:
@@ -352,9 +354,8 @@ class _Look:
     # --- what Unicorn tells ---------------------------------------------------------------
 
     def _on_block(self, uc: Any, linear: int, size: int, _: Any) -> None:
-        if self._real and linear - self._register("CS") * 16 > 0xFFFF:
-            self._over_the_edge = True
-            uc.emu_stop()
+        if self._real and linear + size - self._register("CS") * 16 > 0x10000:
+            self._stop(OVER_THE_EDGE)
             return
         self._block = linear, linear + size
         code = self._code.get((linear, size))

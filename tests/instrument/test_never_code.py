@@ -10,7 +10,7 @@ import pytest
 from states import EBDA, IF, IRET_AT, ORIGIN, frozen, handover
 
 from harness.observation import Frozen, Handover
-from harness.outcome.future import CLOSED, Block, future
+from harness.outcome.future import CLOSED, OVER_THE_EDGE, Block, future
 from harness.outcome.never_code import SLED, never_code, runs_wild
 
 TEXT = b"This is not a bootable disk.  Please insert a bootable floppy"
@@ -101,12 +101,11 @@ def test_what_leads_to_code_is_no_proof(code: bytes) -> None:
     assert not runs_wild(frozen(bytes(64), zeros, {0x8000: code}, EBX=0x6000), handover())
 
 
-def test_zeros_to_the_end_of_their_segment_lead_to_its_beginning() -> None:
-    """The interrupt vectors, as code."""
+def test_what_comes_after_the_end_of_a_segment_is_not_known() -> None:
     ahead = future(frozen(bytes(64), {0x7C00: bytes(0x9400)}, EBX=0x6000))
-    first = [block for block in ahead.blocks if block.linear == 0]
-    assert first
-    assert never_code(first[0], frozen(), handover())
+    assert ahead.end == OVER_THE_EDGE
+    crossing = {0xFFF0: b"\x40" * 32}
+    assert future(frozen("", crossing, EIP=0xFFF0)).end == OVER_THE_EDGE
 
 
 def test_an_own_handler_could_lead_out_of_it() -> None:
