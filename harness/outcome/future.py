@@ -51,6 +51,9 @@ BIOS, BIOS_END = 0xC0000, 0x100000
 REAL_MODE_END = 0x110000
 """The first page that real mode does not reach: FFFF:FFFF is 10FFEFh."""
 
+OPERAND_SIZE, LOCK = 0x66, 0xF0
+"""Prefixes (Intel SDM 2, 2.1.1)."""
+
 HLT, IRET = 0xF4, 0xCF
 """SeaBIOS answers what it does not know with a bare IRET (src/romlayout.S, entry_iret_official)."""
 
@@ -107,6 +110,34 @@ class Block:
     cs: int
     linear: int
     code: bytes
+
+
+@dataclass
+class _Checked:
+    """Of a block: `refused` says why it cannot be followed, "" if it can; `decoded` whether all of
+    it was; `pushed` how many bytes it has on the stack at most, above those at its start."""
+
+    instructions: int = 1
+    sets_flags: bool = True
+    decoded: bool = True
+    refused: str = ""
+    pushed: int = 0
+
+
+def _pushed(name: str, code: bytes, operands: str, *, real: bool) -> int:
+    """By how many bytes an instruction makes the stack longer."""
+    word = 2 if real != (OPERAND_SIZE in code[:-1]) else 4
+    if name.startswith(("pusha", "popa")):
+        return 8 * word if name.startswith("push") else -8 * word
+    if name.startswith("push") or name == "call":
+        return word
+    if name == "lcall":
+        return 2 * word
+    if name.startswith("int"):
+        return 3 * word
+    if name == "enter":
+        return word + int(operands.split(",")[0], 0)
+    return -word if name.startswith("pop") else 0
 
 
 @dataclass(frozen=True)
@@ -171,7 +202,7 @@ class _Look:
         self._uc = _ENGINE.Uc(unicorn.UC_ARCH_X86, mode)
         bits = capstone.CS_MODE_16 if self._real else capstone.CS_MODE_32
         self._decoder = capstone.Cs(capstone.CS_ARCH_X86, bits)
-        self._checked: dict[tuple[int, bytes], tuple[int, bool, bool, str]] = {}
+        self._checked: dict[tuple[int, bytes], _Checked] = {}
         self._first: dict[int, bytes] = {}
         """What was in each page that is mapped now, before anything was done to it."""
         self._end = ""
@@ -308,6 +339,8 @@ class _Look:
                 break
         skipped = length // 2 - 1
         if offset + length == 0x10000:
+            self._blocks.add(Block(self._register("CS"), start, SLED))
+            self._instructions += skipped
             self._end = OVER_THE_EDGE
         target = self._register("BX") + self._register("SI") & 0xFFFF
         target += self._register("DS") * 16
@@ -367,7 +400,8 @@ class _Look:
             uc.emu_stop()
             return
         self._slid = False
-        count, sets_flags, decoded, refused = self._check(linear, code)
+        check = self._check(linear, code)
+        refused = check.refused
         if self._undecoded:
             refused = "an instruction that is not looked into"
         elif self._flags_changed:
@@ -377,8 +411,8 @@ class _Look:
         if refused:
             self._stop(refused)
             return
-        self._undecoded = not decoded
-        self._flags_changed = sets_flags
+        self._undecoded = not check.decoded
+        self._flags_changed = check.sets_flags
         self._after_hlt = linear + size if code[-1:] == bytes([HLT]) else -1
         self._steps += 1
         self._since += 1
@@ -396,8 +430,8 @@ class _Look:
             self._anchor = {name: self._register(name) for name in REGISTERS}
             self._anchor_memory = {a: bytes(uc.mem_read(a, PAGE)) for a in self._changed}
             self._written.clear()
-        self._instructions += count
-        self._distinct += 0 if (linear, code) in self._seen else count
+        self._instructions += check.instructions
+        self._distinct += 0 if (linear, code) in self._seen else check.instructions
         if (
             self._steps > BLOCKS
             or self._instructions > INSTRUCTIONS
@@ -409,7 +443,9 @@ class _Look:
         if (linear, code) not in self._seen:
             self._seen.add((linear, code))
             self._blocks.add(Block(self._register("CS"), linear, code))
-            self._stack = min(self._stack, self._top_of_stack())
+            self._note_stack(check)
+        elif check.pushed:
+            self._note_stack(check)
 
     def _on_read(self, uc: Any, access: int, address: int, size: int, value: int, _: Any) -> None:
         self._accesses += 1
@@ -441,22 +477,30 @@ class _Look:
         self._end = end
         self._uc.emu_stop()
 
-    def _check(self, linear: int, code: bytes) -> tuple[int, bool, bool, str]:
-        """Of a block: instructions, whether it sets flags, whether all of it was decoded, and why
-        it cannot be followed ("" if it can)."""
+    def _check(self, linear: int, code: bytes) -> _Checked:
+        """What there is to know of a block before it is run."""
         known = self._checked.get((linear, code))
         if known is None:
             known = self._checked[linear, code] = self._checked_now(linear, code)
         return known
 
-    def _checked_now(self, linear: int, code: bytes) -> tuple[int, bool, bool, str]:
+    def _checked_now(self, linear: int, code: bytes) -> _Checked:
         if BIOS <= linear < BIOS_END:
-            return 1, True, True, "" if code[:1] == bytes([IRET]) else "it is in the BIOS"
-        count, length, sets_flags = 0, 0, False
-        for _, size, mnemonic, operands in self._decoder.disasm_lite(code, linear):
+            return _Checked(refused="" if code[:1] == bytes([IRET]) else "it is in the BIOS")
+        checked, place, pushed = _Checked(instructions=0, sets_flags=False), 0, 0
+        while place < len(code):
+            found = next(self._decoder.disasm_lite(code[place:], linear + place, 1), None)
+            if found is None:
+                if code[place] != LOCK:
+                    checked.decoded = False
+                    break
+                # QEMU 7.2, and Unicorn, heed LOCK in front of what it is not made for.
+                place += 1
+                continue
+            _, size, mnemonic, operands = found
             name = mnemonic.split()[-1]
-            count, length = count + 1, length + size
-            sets_flags |= name in _SETS_FLAGS
+            checked.instructions += 1
+            checked.sets_flags |= name in _SETS_FLAGS
             refused = (
                 name not in _KNOWN
                 or _CONTROL_REGISTER.search(operands) is not None
@@ -466,8 +510,12 @@ class _Look:
                 )
             )
             if refused:
-                return count, sets_flags, True, f"it comes to {mnemonic} {operands}".strip()
-        return count, sets_flags, length == len(code), ""
+                checked.refused = f"it comes to {mnemonic} {operands}".strip()
+                break
+            pushed += _pushed(name, code[place : place + size], operands, real=self._real)
+            checked.pushed = max(checked.pushed, pushed)
+            place += size
+        return checked
 
     def _is_back(self) -> bool:
         """Whether registers and memory are what they were at the anchor."""
@@ -557,6 +605,9 @@ class _Look:
     def _linear(self) -> int:
         base = self._register("CS") * 16 if self._real else 0
         return base + self._register("EIP")
+
+    def _note_stack(self, check: _Checked) -> None:
+        self._stack = min(self._stack, self._top_of_stack() - check.pushed)
 
     def _top_of_stack(self) -> int:
         pointer = self._register("ESP")

@@ -11,6 +11,7 @@ from harness.outcome.future import (
     BIOS_END,
     CLOSED,
     IRET,
+    OVER_THE_EDGE,
     UNSEEN_END,
     Block,
     future,
@@ -25,7 +26,9 @@ EBDA_LOWEST = 0x80000
 
 _SAME = re.compile(rb"\A(\x00+|\xff+)\Z")
 _TEXT = re.compile(rb"[\t\n\r -~]{24,}")
-"""So much text in a row is no code by chance."""
+_LETTERS = 10
+"""So much text in a row, of so many different characters, is no code by chance: INC and DEC have
+letters' codes, and fill memory in a delay."""
 
 SLED = 64
 """A runaway that is not seen to close has executed at least so many instructions, none of them
@@ -51,7 +54,7 @@ def never_code(block: Block, frozen: Frozen, handover: Handover | None) -> bool:
     pages, page, place = frozen.pages(), start & ~(PAGE - 1), start & (PAGE - 1)
     # A block may go on in the next page.
     there = pages.get(page, b"") + pages.get(page + PAGE, b"")
-    around = (m.span() for m in _TEXT.finditer(there))
+    around = (m.span() for m in _TEXT.finditer(there) if len(set(m[0])) >= _LETTERS)
     return any(a <= place and place + len(block.code) <= b for a, b in around)
 
 
@@ -63,8 +66,11 @@ def runs_wild(frozen: Frozen, handover: Handover | None) -> bool:
     """
     if frozen.mode in (Frozen.REAL, Frozen.FLAT_32) and ADAPTER <= frozen.linear < BIOS:
         return True
+    if frozen.mode == Frozen.REAL and frozen["EIP"] > 0xFFFF:
+        return True  # a PC's processor has an exception there, QEMU runs on
     ahead = future(frozen)
-    if ahead.end not in (CLOSED, UNSEEN_END) or ahead.instructions < SLED:
+    long = ahead.end in (UNSEEN_END, OVER_THE_EDGE) and ahead.instructions >= SLED
+    if not (ahead.end == CLOSED or long):
         return False
     blocks = [b for b in ahead.blocks if not _bare_iret(b)]
     if not blocks or not all(

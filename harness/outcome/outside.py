@@ -18,6 +18,9 @@ EBDA_SEGMENT = 0x40E
 RTC_WAIT = 0x4A0
 """Bit 0: INT 15h AH=83h is to write to the caller's memory when its time is up."""
 
+BIOS_ONLY_READ = 0xF0000
+"""From here on is what SeaBIOS locks when it is done (src/fw/shadow.c, make_bios_readonly)."""
+
 BIOS_HEAP = 512 * 1024
 """At the end of RAM: SeaBIOS's own memory, which its USB controllers write to, too
 (src/malloc.c, BUILD_MAX_HIGHTABLE is half of that)."""
@@ -55,7 +58,7 @@ def could_end(frozen: Frozen, handover: Handover | None) -> str:
     ebda = int.from_bytes(_first_page(frozen)[EBDA_SEGMENT : EBDA_SEGMENT + 2], "little") * 16
     written_by_devices = [
         (ebda, ADAPTER),
-        (BIOS, BIOS_END),
+        (BIOS, BIOS_ONLY_READ),
         (frozen.ram - BIOS_HEAP, frozen.ram),
     ]
     for start, end in written_by_devices:

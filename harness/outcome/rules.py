@@ -25,7 +25,7 @@ from harness.observation import (
     Screen,
     TimeUp,
 )
-from harness.outcome.future import BIOS, BIOS_END, CLOSED, future
+from harness.outcome.future import BIOS, BIOS_END, CLOSED, OVER_THE_EDGE, future
 from harness.outcome.kinds import (
     Booted,
     Hung,
@@ -181,6 +181,8 @@ class Judge:
         before, self._suspect = self._suspect, frozen
         if before is None or not self._same(before, frozen, wild=wild):
             return None
+        if ahead.end == OVER_THE_EDGE and frozen.linear >= before.linear:
+            return None  # nobody knows yet where the end of the segment leads
         if (
             wild
             or ahead.undefined

@@ -1,5 +1,8 @@
-; expect: hung spinning
+; expect: inconclusive
+; budget: 8
 ; A short closed loop in 64-bit mode, interrupts off.
+; In truth it spins; inconclusive, because long mode is not looked into, and without a
+; proof no hang is called.
 
 %include "common.inc"
         begin
