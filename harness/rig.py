@@ -471,6 +471,10 @@ class Host:
             judge.see(handover)
         judged = since
         while True:
+            # Before what came of it is judged: the next moment may have come already.
+            if press is not None and press.has_come(stream):
+                press = None
+                self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
             for seen in stream[judged:]:
                 judged += 1
                 if (outcome := judge.see(seen)) is not None:
@@ -479,9 +483,6 @@ class Host:
                 self._device_died(relay.problem)
                 stream = rig.recorder.seen()
                 continue
-            if press is not None and press.has_come(stream):
-                press = None
-                self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
             if pc.ran - ran > seconds:
                 self._time_is_up(pc)
                 stream = rig.recorder.seen()

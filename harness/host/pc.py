@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.deadline import Deadline
 from harness.errors import DiskFull, QemuError, RigFault, UsageError
 from harness.host import cpu, screen
 from harness.host.debugger import Debugger
@@ -49,6 +50,9 @@ BIOS_LINE_LIMIT = 4096
 """A debug line is cut after so many bytes, whoever prints without an end."""
 
 MEGABYTES = 64
+
+PRESS_SECONDS = 5.0
+"""How long a machine may be stopped while a key is to be pressed. It takes milliseconds."""
 
 BOOT_SECTOR = 0x7C00
 """Where every legacy BIOS loads and starts a boot sector."""
@@ -114,6 +118,7 @@ class Pc:
         self._stack = contextlib.ExitStack()
         self._hold = threading.RLock()
         """Held by whoever has the machine stopped."""
+        self._running = threading.Event()
         self._ran, self._since, self._starved = 0.0, 0.0, 0.0
         self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(MEGABYTES << 20)))
         arguments = [
@@ -160,6 +165,10 @@ class Pc:
         self._io = (0, 0)
 
     def _on_event(self, name: str, data: dict[str, Any]) -> None:
+        if name == "RESUME":
+            self._running.set()
+        elif name == "STOP":
+            self._running.clear()
         if name in ("RESET", "SHUTDOWN", "GUEST_PANICKED"):
             guest = bool(data.get("guest"))
             self._recorder.add(lambda at: HostEvent(at, name, guest))
@@ -241,12 +250,27 @@ class Pc:
             self._since, self._starved = time.monotonic(), self._qemu.starved()
 
     def press(self, *keys: str) -> None:
-        """Press keys of the PS/2 keyboard together, by QEMU's names for them (QKeyCode).
+        """Press keys of the PS/2 keyboard together, and let go of them.
 
-        Raises QemuError, DeadlineExpired.
+        By QEMU's names for them (QKeyCode). A machine that is stopped just now takes no key: it
+        is waited for. Raises QemuError, DeadlineExpired.
         """
-        codes = [{"type": "qcode", "data": key} for key in keys]
-        self._qemu.execute("send-key", {"keys": codes})
+        deadline = Deadline.after(PRESS_SECONDS, "the host to run, so that it takes a key")
+        events = [
+            {"type": "key", "data": {"down": down, "key": {"type": "qcode", "data": key}}}
+            for down in (True, False)
+            for key in keys
+        ]
+        while True:
+            self._running.wait(deadline.remaining())
+            try:
+                self._qemu.execute("input-send-event", {"events": events})
+            except QemuError as error:
+                # QEMU, ui/input.c, qmp_input_send_event: "VM not running". All or nothing.
+                if "not running" not in str(error) or deadline.expired:
+                    raise
+            else:
+                return
 
     def reset(self) -> None:
         """Press the reset button. Raises QemuError, DeadlineExpired."""
