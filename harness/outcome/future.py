@@ -61,6 +61,9 @@ OVER_THE_EDGE = "it runs out of its segment"
 """At the end of a segment QEMU sometimes wraps around and sometimes runs on, depending on where
 its translation happens to end; a PC's processor raises an exception."""
 
+NOWHERE = 0xFFFF_FFFF
+"""Where Unicorn is to stop, for it wants to be told. A BIOS has no instruction there."""
+
 SLED = bytes(32)
 """So many zeros are a run of them."""
 
@@ -298,8 +301,9 @@ class _Look:
         if self._real and self._register("EIP") > 0xFFFF:
             self._end = OVER_THE_EDGE  # Unicorn would start at another address
             return
+        steps = self._steps
         try:
-            self._uc.emu_start(self._linear(), 0xFFFF_FFFF)
+            self._uc.emu_start(self._linear(), NOWHERE)
         except _ENGINE.UcError as error:
             if not self._end and error.errno == unicorn.UC_ERR_INSN_INVALID:
                 self._undecoded = False
@@ -316,7 +320,9 @@ class _Look:
             self._calm()
             self._deliver(self._trap)
         elif self._linear() != self._after_hlt:
-            pass  # Unicorn comes up for air, as after an IRET
+            # Unicorn comes up for air, as after an IRET; at NOWHERE it does not even begin.
+            if self._steps == steps:
+                self._end = "it cannot be followed: no instruction was executed"
         elif not self._register("EFLAGS") & _IF:
             self._end = HALTED
         else:

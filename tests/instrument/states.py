@@ -20,6 +20,8 @@ RAM = 64 << 20
 IRET_AT = 0xFFF53
 """Where SeaBIOS's bare IRET is, to which all vectors point here: F000:FF53."""
 EBDA = 0x9FC00
+LETTERS = (b"PQRSUVW@ABCEFG" * 3000)[:0x9400]
+"""Text that is executed without an end: PUSH and INC, up to the end of 64 KiB from 7C00h on."""
 
 
 @functools.cache

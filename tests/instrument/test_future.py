@@ -418,3 +418,8 @@ def test_the_longest_look_ahead_takes_no_second() -> None:
     started = time.process_time()
     assert future(frozen("inc word [0x6000]\njmp 0x7c00")).end == UNSEEN_END
     assert time.process_time() - started < 3
+
+
+def test_a_place_at_which_nothing_is_executed_is_an_end() -> None:
+    ahead = future(frozen("", mode=Frozen.FLAT_32, EIP=0xFFFFFFFF))
+    assert ahead.end.startswith("it cannot be followed")

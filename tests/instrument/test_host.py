@@ -534,7 +534,11 @@ def test_a_line_without_an_end_is_cut() -> None:
 def test_events_that_count() -> None:
     pc = Pc.__new__(Pc)
     pc._recorder = Recorder()
+    pc._running = threading.Event()
+    pc._on_event("RESUME", {})
+    assert pc._running.is_set()
     pc._on_event("STOP", {})
+    assert not pc._running.is_set()
     pc._on_event("RESET", {"guest": True, "reason": "guest-reset"})
     pc._on_event("RESET", {"guest": False, "reason": "host-qmp-system-reset"})
     pc._on_event("SHUTDOWN", {})
