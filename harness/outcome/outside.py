@@ -10,7 +10,6 @@ from __future__ import annotations
 from harness.observation import PAGE, Frozen, Handover
 from harness.outcome.future import ADAPTER, BIOS, BIOS_END, future
 
-VECTORS_END = 0x400
 BIOS_DATA, BIOS_DATA_END = 0x400, 0x500
 EBDA_SEGMENT = 0x40E
 """Where the BIOS keeps the segment of its extended data area, which ends at A0000h."""

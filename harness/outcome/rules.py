@@ -215,9 +215,8 @@ class Judge:
         said = [text for text in self._said if text and not text.endswith(HARD_REBOOT)]
         if not said and (self._said or any(self._rounds)):
             return None
-        self._said = said
-        self._rounds.append(tuple(self._said))
         self._said = []
+        self._rounds.append(tuple(said))
         alike = self._rounds[-RESETS:]
         return self._loop() if len(alike) == RESETS and len(set(alike)) == 1 else None
 
