@@ -35,7 +35,7 @@ INSTRUCTIONS = 200_000
 DISTINCT = 8_000
 """How many different instructions may be among them: to translate one takes most of the time."""
 
-BLOCKS = 12_000
+BLOCKS = 8_000
 """The same in blocks, runs of instructions without a branch: each costs some microseconds."""
 
 ACCESSES = 60_000
@@ -96,6 +96,7 @@ _KNOWN_WORDS = """
 """
 _KNOWN = frozenset(_KNOWN_WORDS.split())
 _SETS_FLAGS = frozenset({"cli", "sti", "popf", "popfd", "iret", "iretd"})
+_SETS_CS = frozenset({"lcall", "ljmp", "iret", "iretd"})
 _OF_REAL_MODE_WORDS = "int int1 int3 into iret iretd lds les lfs lgs lss lcall ljmp xlatb"
 _OF_REAL_MODE = frozenset(_OF_REAL_MODE_WORDS.split())
 """What loads a segment register or uses the interrupt table, and XLATB, of which capstone does
@@ -122,6 +123,7 @@ class _Checked:
 
     instructions: int = 1
     sets_flags: bool = True
+    sets_cs: bool = True
     decoded: bool = True
     refused: str = ""
     pushed: int = 0
@@ -216,6 +218,8 @@ class _Look:
         self._block = 0, 0
         """Where the code is that is being executed: first address, and the one behind it."""
         self._flags_changed = True
+        self._cs: int | None = None
+        """As far as it is known: to ask Unicorn for it costs as much as all else of a block."""
         self._order = [*REGISTERS, MEMORY]
         self._code: dict[tuple[int, int], bytes] = {}
         self._code_pages: set[int] = set()
@@ -393,7 +397,9 @@ class _Look:
     # --- what Unicorn tells ---------------------------------------------------------------
 
     def _on_block(self, uc: Any, linear: int, size: int, _: Any) -> None:
-        if self._real and linear + size - self._register("CS") * 16 > 0x10000:
+        if self._cs is None:
+            self._cs = self._register("CS")
+        if self._real and linear + size - self._cs * 16 > 0x10000:
             self._stop(OVER_THE_EDGE)
             return
         self._block = linear, linear + size
@@ -419,6 +425,9 @@ class _Look:
             return
         self._undecoded = not check.decoded
         self._flags_changed = check.sets_flags
+        cs = self._cs
+        if check.sets_cs:
+            self._cs = None
         self._after_hlt = linear + size if code[-1:] == bytes([HLT]) else -1
         self._steps += 1
         self._since += 1
@@ -448,7 +457,7 @@ class _Look:
             return
         if (linear, code) not in self._seen:
             self._seen.add((linear, code))
-            self._blocks.add(Block(self._register("CS"), linear, code))
+            self._blocks.add(Block(cs, linear, code))
             self._note_stack(check)
         elif check.pushed:
             self._note_stack(check)
@@ -493,12 +502,12 @@ class _Look:
     def _checked_now(self, linear: int, code: bytes) -> _Checked:
         if BIOS <= linear < BIOS_END:
             return _Checked(refused="" if code[:1] == bytes([IRET]) else "it is in the BIOS")
-        checked, place, pushed = _Checked(instructions=0, sets_flags=False), 0, 0
+        checked, place, pushed = _Checked(instructions=0, sets_flags=False, sets_cs=False), 0, 0
         while place < len(code):
             found = next(self._decoder.disasm_lite(code[place:], linear + place, 1), None)
             if found is None:
                 if code[place] != LOCK:
-                    checked.decoded = False
+                    checked.decoded, checked.sets_cs = False, True
                     break
                 # QEMU 7.2, and Unicorn, heed LOCK in front of what it is not made for.
                 place += 1
@@ -507,6 +516,7 @@ class _Look:
             name = mnemonic.split()[-1]
             checked.instructions += 1
             checked.sets_flags |= name in _SETS_FLAGS
+            checked.sets_cs |= name in _SETS_CS
             refused = (
                 name not in _KNOWN
                 or _CONTROL_REGISTER.search(operands) is not None
@@ -546,11 +556,12 @@ class _Look:
         return bool(self._uc.mem_read(page, PAGE) == then)
 
     def _wrote(self, address: int, size: int) -> None:
-        pages = {address & -PAGE, address + size - 1 & -PAGE}
-        self._written |= pages
-        self._changed |= pages
-        if pages & self._code_pages:
-            self._code.clear()
+        for page in {address & -PAGE, address + size - 1 & -PAGE}:
+            if page not in self._written:
+                self._written.add(page)
+                self._changed.add(page)
+            if page in self._code_pages:
+                self._code.clear()
 
     def _map_all(self) -> None:
         """Bring in all that real mode reaches.
@@ -607,6 +618,8 @@ class _Look:
 
     def _write(self, name: str, value: int) -> None:
         self._uc.reg_write(_IDENTIFIERS[name], value)
+        if name == "CS":
+            self._cs = None
 
     def _linear(self) -> int:
         base = self._register("CS") * 16 if self._real else 0

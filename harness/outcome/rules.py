@@ -89,7 +89,9 @@ class Judge:
         self._waits: CpuSample | None = None
         """Since the BIOS gave up: the first look at which it waited for an interrupt."""
         self._suspect: Frozen | None = None
-        """Since the last progress: a state in which the processor can go nowhere."""
+        """Since the last progress: the state before, unless the processor is known to have got out
+        of it. Nobody has looked ahead from it yet: two in a row are looked into, the later one
+        first, so that half of the states of a host that gets on need no look."""
         self._detours: list[str] = []
         self._rounds: list[tuple[str, ...]] = []
         self._said: list[str] = []
@@ -172,14 +174,15 @@ class Judge:
             if frozen.others:
                 return None  # an NMI could end it
             return self._hung_as("halted", frozen, "HLT with interrupts off")
-        ahead = future(frozen)
-        wild = runs_wild(frozen, self._handover)
-        if not wild and (ahead.end != CLOSED or could_end(frozen, self._handover)):
-            self._suspect = None  # wherever it was, it got out of there
-            return None
         # Seen twice, because the look ahead is a model of the processor and not the processor.
         before, self._suspect = self._suspect, frozen
-        if before is None or not self._same(before, frozen, wild=wild):
+        if before is None:
+            return None
+        if not self._goes_nowhere(frozen):
+            self._suspect = None  # wherever it was before, it got out of there
+            return None
+        ahead, wild = future(frozen), runs_wild(frozen, self._handover)
+        if not self._goes_nowhere(before) or not self._same(before, frozen, wild=wild):
             return None
         if ahead.end == OVER_THE_EDGE and frozen.linear >= before.linear:
             return None  # nobody knows yet where the end of the segment leads
@@ -194,6 +197,12 @@ class Judge:
             return self._hung_as("idle", frozen, what)
         what = f"a loop of {ahead.instructions} instructions that nothing can end"
         return self._hung_as("spinning", frozen, what)
+
+    def _goes_nowhere(self, frozen: Frozen) -> bool:
+        """Whether the processor runs wild, or is in a loop that nothing can end."""
+        if runs_wild(frozen, self._handover):
+            return True
+        return future(frozen).end == CLOSED and not could_end(frozen, self._handover)
 
     def _same(self, before: Frozen, now: Frozen, *, wild: bool) -> bool:
         """Whether the processor is in the same loop as before; runs wild as before."""
