@@ -8,6 +8,7 @@ it. A file begins with comment lines:
     ; budget: 12                seconds of the whole case; BUDGET without it
     ; size: 12                  MiB of the disk; 1 without it
     ; drive: usb                the disk is in the gadget's drive; else it is the next device
+    ; fault: cut at read 5      what befalls the cable behind which command that reads: cut, mute
     ; sample: yes               run by every ci/test, not by `ci/test -k corpus` alone
     ; A sentence or more: what it does, and why the label is right.
 
@@ -18,6 +19,7 @@ be seen to boot have one that is enough on a machine with twice the load.
 from __future__ import annotations
 
 import bisect
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -48,10 +50,15 @@ class Case:
     write: Callable[[Path], None]
     budget: float = BUDGET
     drive: str = "next-device"
+    fault: tuple[str, int] | None = None
+    """What is done to the cable, a method of the relay, behind which of the reads."""
     sample: bool = False
 
 
 # --- what a file's header says ----------------------------------------------------------------
+
+_SETTINGS = ("expect", "budget", "size", "drive", "fault", "sample")
+_FAULT = re.compile(r"(cut|mute) at read ([1-9]\d*)")
 
 
 def case_of(path: Path) -> Case:
@@ -62,13 +69,14 @@ def case_of(path: Path) -> Case:
         if not line.startswith(";"):
             break
         key, colon, value = line.removeprefix(";").strip().partition(": ")
-        if colon and not about and key in ("expect", "budget", "size", "drive", "sample"):
+        if colon and not about and key in _SETTINGS:
             settings[key] = value
         else:
             about.append(line.removeprefix(";").strip())
     expected = settings.get("expect", "")
     drive = settings.get("drive", "next-device")
-    if not is_label(expected) or not about or drive not in ("next-device", "usb"):
+    fault = _FAULT.fullmatch(settings.get("fault", "cut at read 1"))
+    if not (is_label(expected) and about and fault and drive in ("next-device", "usb")):
         raise ValueError(f"{path.name}: its header does not say what to expect, and why")
     size = int(settings.get("size", "1")) * MIB
     return Case(
@@ -78,6 +86,7 @@ def case_of(path: Path) -> Case:
         write=lambda image: _assemble(path, image, size),
         budget=float(settings.get("budget", BUDGET)),
         drive=drive,
+        fault=(fault[1], int(fault[2])) if "fault" in settings else None,
         sample=settings.get("sample") == "yes",
     )
 

@@ -13,15 +13,24 @@ from pathlib import Path
 
 import corpus
 import pytest
+from cable import fault_at_read
 from conftest import CORPUS
 from corpus import Case, Row
 from states import frozen
 
-from harness.equipment import Equipment
-from harness.firmware import open_firmware
-from harness.observation import BiosLine, Frozen, HostEvent, Observation, write_recording
+from harness.equipment import Equipment, prepare
+from harness.firmware import Gate, open_firmware
+from harness.observation import (
+    BiosLine,
+    CableCut,
+    CableMuted,
+    Frozen,
+    HostEvent,
+    Observation,
+    write_recording,
+)
 from harness.outcome.kinds import Booted, Hung, Inconclusive, NoBootDevice, ResetLoop, Waiting
-from harness.rig import Rig
+from harness.rig import Boot, Rig
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -32,7 +41,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = [config.getoption("keyword"), config.getoption("markexpr")]
     asked += [Path(argument).name for argument in config.args]  # a checkout may be named so, too
     named = any("corpus" in text for text in asked)
-    here = [case for case in corpus.cases() if case.drive == "next-device"]
+    usb = metafunc.function is test_case_on_the_cable
+    here = [case for case in corpus.cases() if (case.drive == "usb") == usb]
     chosen = [case for case in here if named or case.sample]
     metafunc.parametrize("case", chosen, ids=lambda case: case.name)
 
@@ -71,6 +81,40 @@ def test_case(
         boot = rig.host.boot("ehci", next_device=tmp_path / "disk", seconds=case.budget)
     finally:
         rig.close()
+    check(case, boot, recordings, record_property)
+
+
+@pytest.mark.rig
+@pytest.mark.corpus
+def test_case_on_the_cable(
+    case: Case,
+    recordings: Path,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """The disk is in the gadget's drive, and something befalls the cable."""
+    scratch, evidence = tmp_path / "scratch", tmp_path / "evidence"
+    scratch.mkdir(mode=0o700)
+    evidence.mkdir()
+    case.write(tmp_path / "disk.img")
+    firmware = open_firmware("fixed", tmp_path / "firmware")
+    rig = Rig(prepare(firmware, "seabios", tmp_path, print), scratch, evidence)
+    try:
+        rig.gadget.start(gate=Gate.path("/data/disk.img"), media=[tmp_path / "disk.img"])
+        assert case.fault is not None
+        fault_at_read(rig, *case.fault)
+        boot = rig.host.boot("ehci", must_ask_drive=False, seconds=case.budget)
+    finally:
+        rig.close()
+    befell = [o for o in boot.stream[: boot.judged] if isinstance(o, CableCut | CableMuted)]
+    assert len(befell) == 1, "it was decided before anything befell the cable"
+    check(case, boot, recordings, record_property)
+
+
+def check(
+    case: Case, boot: Boot, recordings: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Keep the recording, note the row of the table, and fail when the outcome is another one."""
     recording = recordings / f"{case.name}.jsonl"
     write_recording(recording, boot.stream)
     got = corpus.label(boot.outcome)
@@ -78,12 +122,6 @@ def test_case(
     row = Row(case.name, case.expected, got, after, str(recording))
     record_property(CORPUS, tuple(row))
     assert got == case.expected, f"{case.about}\n{boot.explain()}"
-
-
-# --- a drive that is cut off, or stops answering, while it is read ----------------------------
-#
-# The two cases on the cable belong here, with the payloads that say `; drive: usb`. They need a
-# gadget, whose drive holds the medium, and a relay that is cut or muted while the payload reads.
 
 
 # --- the corpus itself ------------------------------------------------------------------------
@@ -94,6 +132,7 @@ def test_every_file_says_what_to_expect_and_why() -> None:
     assert len(found) > 100
     assert len({case.name for case in found}) == len(found)
     for case in found:
+        assert (case.fault is not None) == (case.drive == "usb"), case.name
         assert case.about.endswith("."), f"{case.name}: {case.about}"
         assert case.budget <= 120
     sample = [case for case in found if case.sample]
@@ -112,6 +151,7 @@ def test_every_file_says_what_to_expect_and_why() -> None:
         "; expect: waiting for godot\n; Why.\n",
         "; expect: waiting\n",
         "; expect: waiting\n; drive: floppy\n; Why.\n",
+        "; expect: waiting\n; fault: melts at read 1\n; Why.\n",
         "\n; expect: waiting\n; Why.\n",
         "; Why.\n; expect: waiting\n",
     ],
@@ -133,6 +173,7 @@ def test_a_header_that_says_it_all(tmp_path: Path) -> None:
     assert dataclasses.replace(case, write=print) == Case(
         "spins", "hung spinning", "It spins. Note: no timer.", print, 7.0, sample=True
     )
+    assert case.fault is None
     case.write(tmp_path / "disk")
     assert (tmp_path / "disk").read_bytes() == b"\xeb\xfe" + bytes(2 * corpus.MIB - 2)
 

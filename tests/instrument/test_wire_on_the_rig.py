@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cable import fault_at_read
 
 from harness.cable.conversation import transcript
-from harness.cable.relay import Relay
-from harness.cable.scsi import parse_cbw, read_blocks
-from harness.cable.usbredir import BulkPacket, Packet, Side
 from harness.equipment import prepare
 from harness.firmware import Gate, Shape, open_firmware
 from harness.host.pc import CONTROLLERS
@@ -54,23 +52,6 @@ def reading(rig: Rig, tmp_path: Path) -> Rig:
     return rig
 
 
-def at_the_first_read(rig: Rig, fault: str) -> None:
-    """Let a fault befall the cable right behind the first command with which the host reads."""
-    relay = rig.gadget.relay
-    assert isinstance(relay, Relay)
-    pass_on = relay.forward
-
-    def forward(packet: Packet, to: Side) -> None:
-        pass_on(packet, to)
-        if isinstance(packet, BulkPacket) and to is Side.GADGET and packet.length == 31:
-            command = parse_cbw(bytes(packet.data))
-            if command and read_blocks(command.cdb):
-                relay.forward = pass_on  # type: ignore[method-assign]
-                getattr(relay, fault)()
-
-    relay.forward = forward  # type: ignore[method-assign]
-
-
 def after(stream: tuple[Observation, ...], kind: type[Observation]) -> list[Observation]:
     """What was seen from the only observation of that kind on."""
     (place,) = (i for i, o in enumerate(stream) if isinstance(o, kind))
@@ -100,7 +81,7 @@ def assert_boots_when_mended(rig: Rig) -> None:
 
 
 def test_a_host_whose_cable_is_cut_while_it_reads(reading: Rig) -> None:
-    at_the_first_read(reading, "cut")
+    fault_at_read(reading, "cut")
     boot = reading.host.boot("ehci", must_ask_drive=False)
     assert boot.outcome == NoBootDevice(), boot.explain()
     seen = after(boot.stream, CableCut)
@@ -111,7 +92,7 @@ def test_a_host_whose_cable_is_cut_while_it_reads(reading: Rig) -> None:
 
 
 def test_a_host_whose_drive_falls_silent_while_it_reads(reading: Rig) -> None:
-    at_the_first_read(reading, "mute")
+    fault_at_read(reading, "mute")
     boot = reading.host.boot("ehci", must_ask_drive=False)
     assert boot.outcome == NoBootDevice(), boot.explain()
     seen = after(boot.stream, CableMuted)
