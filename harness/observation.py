@@ -11,6 +11,7 @@ before that has a negative `at`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import threading
@@ -319,19 +320,30 @@ class Frozen(Observation):
         return self.registers[REGISTERS.index(name)]
 
     def pages(self) -> dict[int, bytes]:
-        """`memory`, unpacked: the bytes of each page by its address."""
-        data = zlib.decompress(self.memory) if self.memory else b""
-        step = 4 + PAGE
-        return {
-            int.from_bytes(data[i : i + 4], "little"): data[i + 4 : i + step]
-            for i in range(0, len(data), step)
-        }
+        """`memory`, unpacked: the bytes of each page by its address.
+
+        Raises ValueError when it was not made by `packed`.
+        """
+        return _unpacked(self.memory)
 
     @staticmethod
     def packed(pages: Mapping[int, bytes]) -> bytes:
         """`pages`, by address, as `memory` holds them."""
         data = b"".join(a.to_bytes(4, "little") + pages[a] for a in sorted(pages))
         return zlib.compress(data, 6)
+
+
+@functools.lru_cache(maxsize=8)
+def _unpacked(memory: bytes) -> dict[int, bytes]:
+    try:
+        data = zlib.decompress(memory) if memory else b""
+    except zlib.error as error:
+        raise ValueError(f"memory that was not packed: {error}") from error
+    step = 4 + PAGE
+    return {
+        int.from_bytes(data[i : i + 4], "little"): data[i + 4 : i + step]
+        for i in range(0, len(data), step)
+    }
 
 
 @dataclass(frozen=True, slots=True)

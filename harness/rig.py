@@ -119,6 +119,24 @@ class _Freezing:
         return True
 
 
+class _Following:
+    """The rules, as they follow one boot; `judged` is how many observations they have taken."""
+
+    def __init__(self, before: Sequence[Observation]) -> None:
+        """Of what was seen `before`, only what the BIOS handed over counts."""
+        self._judge = rules.Judge()
+        self.judged = len(before)
+        for handover in (o for o in before if isinstance(o, Handover)):
+            self._judge.see(handover)
+
+    def judge(self, stream: Sequence[Observation]) -> Outcome | None:
+        """Take what is new, up to what proves an outcome."""
+        while self._judge.outcome is None and self.judged < len(stream):
+            self._judge.see(stream[self.judged])
+            self.judged += 1
+        return self._judge.outcome
+
+
 @dataclass(frozen=True)
 class Boot:
     """One boot of the host: what happened, and what was seen.
@@ -461,38 +479,33 @@ class Host:
         count, but for what the BIOS handed over.
         """
         rig = self._rig
-        judge = rules.Judge()
+        stream = rig.recorder.seen()
+        following = _Following(stream[:since])
         patience = Deadline.after(seconds * PATIENCE, "the host to use up its time")
         told = 0.0
         ran = pc.ran
         freezing = _Freezing()
-        stream = rig.recorder.seen()
-        for handover in (o for o in stream[:since] if isinstance(o, Handover)):
-            judge.see(handover)
-        judged = since
         while True:
             # Before what came of it is judged: the next moment may have come already.
             if press is not None and press.has_come(stream):
                 press = None
                 self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
-            for seen in stream[judged:]:
-                judged += 1
-                if (outcome := judge.see(seen)) is not None:
-                    return outcome, judged
+            if (outcome := following.judge(stream)) is not None:
+                return outcome, following.judged
             if relay is not None and relay.problem is not None:
                 self._device_died(relay.problem)
                 stream = rig.recorder.seen()
                 continue
             if pc.ran - ran > seconds:
-                self._time_is_up(pc)
+                self._time_is_up(pc, following)
                 stream = rig.recorder.seen()
                 continue
             patience.check()
             if time.monotonic() - told > SAYING_SECONDS:
                 told = time.monotonic()
                 rig._say(_doing(stream))
-            stream = rig.recorder.wait(judged, QUIET_SECONDS)
-            quiet = len(stream) == judged
+            stream = rig.recorder.wait(following.judged, QUIET_SECONDS)
+            quiet = len(stream) == following.judged
             # As long as an answer is owed: on a busy machine a fiftieth is too little for it.
             rig.gadget.hurry(not quiet or (relay is not None and relay.awaiting))
             if quiet:
@@ -511,7 +524,7 @@ class Host:
     def _done(self) -> None:
         self._rig.recorder.add(lambda at: Acted(at, Acted.DONE))
 
-    def _time_is_up(self, pc: Pc) -> None:
+    def _time_is_up(self, pc: Pc, following: _Following) -> None:
         """Offer keys to a host that came to no end, and say that its time is up."""
         rig = self._rig
         pc.show()
@@ -522,7 +535,7 @@ class Host:
             self._wait_progress(KEY_SECONDS)
             pc.show()
             self._done()
-            if rules.decide(rig.recorder.seen()) is not None:
+            if following.judge(rig.recorder.seen()) is not None:
                 return
         rig.recorder.add(lambda at: TimeUp(at, round(pc.ran, 1)))
 

@@ -104,19 +104,18 @@ class Blocks(NamedTuple):
 
 
 def read_blocks(cdb: bytes) -> Blocks | None:
-    """What a READ of 6, 10, 12 or 16 bytes asks for; None for any other command.
+    """What a READ of 6, 10, 12 or 16 bytes asks for; None for any other or cut command.
 
     SBC-3, 5.11, 5.8, 5.13 and 5.15; READ(6) cannot ask for no block, 0 means 256 there.
     """
-    cdb = cdb.ljust(16, b"\0")
-    match cdb[0]:
-        case 0x08:
+    match cdb[:1].hex(), len(cdb):
+        case "08", size if size >= 6:
             return Blocks(int.from_bytes(cdb[1:4]) & 0x1FFFFF, cdb[4] or 256)
-        case 0x28:
+        case "28", size if size >= 10:
             return Blocks(int.from_bytes(cdb[2:6]), int.from_bytes(cdb[7:9]))
-        case 0xA8:
+        case "a8", size if size >= 12:
             return Blocks(int.from_bytes(cdb[2:6]), int.from_bytes(cdb[6:10]))
-        case 0x88:
+        case "88", size if size >= 16:
             return Blocks(int.from_bytes(cdb[2:10]), int.from_bytes(cdb[10:14]))
     return None
 

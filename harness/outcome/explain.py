@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.cable.scsi import read_blocks
 from harness.observation import BiosLine, Handover, Observation, ScsiCommand, ScsiReply
 from harness.outcome.kinds import Booted, Hung, NoDrive, Outcome, Recovery
 from harness.outcome.wire import asked
@@ -83,8 +84,11 @@ def _first_sector(stream: Sequence[Observation]) -> str:
             return f"; the sector that drive {seen.drive:02X}h gave: {sector_words(seen.sector)}"
     first: set[int] = set()
     for seen in stream:
-        if isinstance(seen, ScsiCommand) and seen.name == "READ(10)" and not any(seen.cdb[2:6]):
-            first.add(seen.tag)
+        if isinstance(seen, ScsiCommand):
+            # SeaBIOS gives all commands one tag (src/hw/usb-msc.c, usb_process_op).
+            first.discard(seen.tag)
+            if (blocks := read_blocks(seen.cdb)) and blocks.lba == 0:
+                first.add(seen.tag)
         elif isinstance(seen, ScsiReply) and seen.tag in first and len(seen.data) >= 512:
             return f"; its first sector: {sector_words(seen.data)}"
     return ""

@@ -30,7 +30,7 @@ _LETTERS = 10
 """So much text in a row, of so many different characters, is no code by chance: INC and DEC have
 letters' codes, and fill memory in a delay."""
 
-SLED = 64
+MANY = 64
 """A runaway that is not seen to close has executed at least so many instructions, none of them
 code."""
 
@@ -69,7 +69,7 @@ def runs_wild(frozen: Frozen, handover: Handover | None) -> bool:
     if frozen.mode == Frozen.REAL and frozen["EIP"] > 0xFFFF:
         return True  # a PC's processor has an exception there, QEMU runs on
     ahead = future(frozen)
-    long = ahead.end in (UNSEEN_END, OVER_THE_EDGE) and ahead.instructions >= SLED
+    long = ahead.end in (UNSEEN_END, OVER_THE_EDGE) and ahead.instructions >= MANY
     if not (ahead.end == CLOSED or long):
         return False
     blocks = [b for b in ahead.blocks if not _bare_iret(b)]

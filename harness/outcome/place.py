@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import capstone
 
+from harness.cable.scsi import read_blocks
 from harness.observation import (
     PAGE,
     BiosLine,
@@ -120,8 +121,8 @@ def last_seen(stream: Sequence[Observation]) -> Last:
                 disk = f"next device, read number {reads}"
             case ScsiCommand(name=name, cdb=cdb):
                 scsi = f"{name}, not answered"
-                if name.startswith("READ(") and len(cdb) >= 6:
-                    disk = f"USB drive, LBA {int.from_bytes(cdb[2:6], 'big')}"
+                if blocks := read_blocks(cdb):
+                    disk = f"USB drive, LBA {blocks.lba}"
             case ScsiReply(name=name, status=status):
                 scsi = f"{name}, {status}"
     return Last(bios, disk, scsi)

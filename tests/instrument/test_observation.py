@@ -163,6 +163,8 @@ def test_frozen_memory_is_what_was_packed(pieces: dict[int, bytes]) -> None:
     assert packed.pages() == pages
     assert Frozen.packed(dict(reversed(pages.items()))) == packed.memory, "in whatever order"
     assert state().pages() == {}
+    with pytest.raises(ValueError, match="memory that was not packed"):
+        dataclasses.replace(state(), memory=b"garbage").pages()
 
 
 # --- the stream -----------------------------------------------------------------------------
