@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Waits until head and tail of the BIOS's keyboard buffer (40:1A, 40:1C) differ, which the
 ; handler of the keyboard's interrupt brings about; then takes the key and boots.
 

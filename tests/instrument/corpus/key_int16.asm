@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; sample: yes
 ; Asks for any key through INT 16h, AH=0, and boots when it has one.
 

@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Asks for a key through INT 16h, AH=10h, and writes on the screen that it has one; then it
 ; stops.
 

@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Looks for a key through INT 16h, AH=1, again and again; takes it, writes a line, and boots.
 
 %include "common.inc"

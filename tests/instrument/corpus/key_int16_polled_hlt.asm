@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; HLT and a look for a key through INT 16h, AH=1: idle, and yet not dead.
 
 %include "common.inc"

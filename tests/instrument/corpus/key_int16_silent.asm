@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Asks for a key without a word on the screen, and boots when it has one.
 
 %include "common.inc"

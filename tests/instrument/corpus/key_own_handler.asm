@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Its own handler of the keyboard's interrupt sets a flag, for which the main program waits in a
 ; loop that looks like a spin lock; then it boots.
 

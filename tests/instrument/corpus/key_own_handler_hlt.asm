@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Its own handler of the keyboard's interrupt sets a flag; the main program sleeps by HLT until
 ; it is set, with all other interrupts masked, and boots.
 

@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Interrupts off; waits for the keyboard controller to have a byte (port 64h, bit 0), reads it
 ; (60h) and boots.
 

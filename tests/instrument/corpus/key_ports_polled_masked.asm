@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Interrupts on, the keyboard's masked; reads port 60h when 64h says that there is something,
 ; and writes on the screen that it has a key.
 

@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; 32-bit protected mode, interrupts off: polls ports 64h and 60h, says what it has and boots.
 
 %include "common.inc"

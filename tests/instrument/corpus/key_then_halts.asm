@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Asks for a key, writes a line when it has one, and stops for good with interrupts off. Until
 ; then it waits; what a key leads to does not change that.
 

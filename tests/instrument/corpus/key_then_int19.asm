@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Asks for a key and boots again by INT 19h, as the boot sectors do that mkfs tools write.
 
 %include "common.inc"

@@ -1,4 +1,5 @@
 ; expect: waiting
+; budget: 15
 ; Asks for a key, and resets the PC when it has one.
 
 %include "common.inc"
