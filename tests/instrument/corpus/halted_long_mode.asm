@@ -3,28 +3,7 @@
 
 %include "common.inc"
         begin
-        protected
-        mov edi, 0x10000        ; one page of each level; 2 MiB are mapped to themselves
-        mov ecx, 0xc00
-        xor eax, eax
-        rep stosd
-        mov dword [0x10000], 0x11003
-        mov dword [0x11000], 0x12003
-        mov dword [0x12000], 0x83
-        mov eax, 0x10000
-        mov cr3, eax
-        mov eax, cr4
-        or al, 0x20             ; PAE
-        mov cr4, eax
-        mov ecx, 0xc0000080     ; EFER
-        rdmsr
-        or ah, 1                ; LME
-        wrmsr
-        mov eax, cr0
-        or eax, 0x80000000
-        mov cr0, eax
-        jmp 24:wide
-        bits 64
+        long_mode
 wide:   hlt
         jmp wide
         finish
