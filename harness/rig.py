@@ -114,7 +114,7 @@ class _Freezing:
             self._mark, self._next, self._taken = mark, now + first, 0
         if now < self._next:
             return False
-        self._next = now + min(longest, first * 2**self._taken)
+        self._next = now + min(longest, first * 2 ** max(0, self._taken - 1))
         self._taken += 1
         return True
 

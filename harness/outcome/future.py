@@ -397,11 +397,6 @@ class _Look:
     # --- what Unicorn tells ---------------------------------------------------------------
 
     def _on_block(self, uc: Any, linear: int, size: int, _: Any) -> None:
-        if self._cs is None:
-            self._cs = self._register("CS")
-        if self._real and linear + size - self._cs * 16 > 0x10000:
-            self._stop(OVER_THE_EDGE)
-            return
         self._block = linear, linear + size
         code = self._code.get((linear, size))
         if code is None:
@@ -410,6 +405,11 @@ class _Look:
         if self._real and code.startswith(SLED) and not self._slid:
             self._sled = True
             uc.emu_stop()
+            return
+        if self._cs is None:
+            self._cs = self._register("CS")
+        if self._real and linear + size - self._cs * 16 > 0x10000:
+            self._stop(OVER_THE_EDGE)
             return
         self._slid = False
         check = self._check(linear, code)

@@ -30,6 +30,10 @@ _LETTERS = 10
 """So much text in a row, of so many different characters, is no code by chance: INC and DEC have
 letters' codes, and fill memory in a delay."""
 
+_NEARLY_ZERO = 7 / 8
+"""So much of a long block is zero only in memory that nobody filled, but for a byte here and there
+that something left. In programs it is a quarter."""
+
 MANY = 64
 """A runaway that is not seen to close has executed at least so many instructions, none of them
 code."""
@@ -43,6 +47,8 @@ def never_code(block: Block, frozen: Frozen, handover: Handover | None) -> bool:
     """
     start, end = block.linear, block.linear + len(block.code)
     if _SAME.match(block.code):
+        return True
+    if len(block.code) >= MANY and block.code.count(0) >= len(block.code) * _NEARLY_ZERO:
         return True
     if end <= TABLES_END:
         return handover is not None and block.code == handover.tables[start:end]

@@ -16,6 +16,7 @@ from harness.outcome.future import (
     CLOSED,
     DISTINCT,
     HALTED,
+    OVER_THE_EDGE,
     UNSEEN_END,
     Future,
     future,
@@ -423,3 +424,15 @@ def test_the_longest_look_ahead_takes_no_second() -> None:
 def test_a_place_at_which_nothing_is_executed_is_an_end() -> None:
     ahead = future(frozen("", mode=Frozen.FLAT_32, EIP=0xFFFFFFFF))
     assert ahead.end.startswith("it cannot be followed")
+
+
+@pytest.mark.parametrize("place", [0x7E00, 0xFE39, 0xFF00])
+def test_a_run_of_zeros_up_to_the_end_of_the_segment_is_kept_whole(place: int) -> None:
+    """Also where Unicorn's block goes beyond the end, into a page that nobody executes."""
+    zeros = {0x7000: bytes(0x9000), 0x10000: bytes(PAGE), 0x6000: bytes(PAGE)}
+    whole = frozen("", zeros, EIP=place, EBX=0x6000)
+    pages = whole.pages()
+    kept = trimmed(whole, lambda a: pages.get(a, b""))
+    assert future(kept) == future(whole)
+    assert future(kept).end == OVER_THE_EDGE
+    assert future(kept).instructions >= (0x10000 - place) // 2 - 1

@@ -78,6 +78,14 @@ def test_text() -> None:
     assert not never_code(Block(0, 0x9000, TEXT[:6]), unseen, None)
 
 
+def test_nearly_all_zeros() -> None:
+    """A byte here and there that something left."""
+    assert judged(0x9000, bytes(60) + b"\xc4" + bytes(60))
+    assert judged(0x9000, bytes(56) + b"\xc4" * 8)
+    assert not judged(0x9000, bytes(55) + b"\xc4" * 9)
+    assert not judged(0x9000, bytes(62) + b"\xc4"), "a short one may be code"
+
+
 # --- running wild -----------------------------------------------------------------------------
 
 

@@ -275,6 +275,38 @@ def test_samples_between_two_states_are_nothing_new(how: str) -> None:
     assert ends(sample(1.5), cpu(1.6), Screen(1.6, "", ""), sample(1.7)) == Hung(how)
 
 
+def zeros(at: float, place: int) -> Frozen:
+    """In zeros up to the end of the segment."""
+    return frozen(bytes(64), {0x7C00: bytes(0x8400)}, at=at, EIP=place, EBX=0x6000)
+
+
+def at_work(at: float) -> Frozen:
+    """In a program that asks a port."""
+    return frozen("in al, 0x60\njmp 0x7c00", at=at)
+
+
+def test_where_the_end_of_a_segment_leads_is_known_once_it_was_further_on() -> None:
+    on, back = zeros(1.5, 0x8000), zeros(1.7, 0x7E00)
+    assert ends(on, back) == Hung("runaway")
+    assert ends(back, on) is None
+    assert ends(back, on, zeros(1.9, 0x8800)) is None
+    first, further, down, last = (cpu(1.6, 0, ip) for ip in (0x7E00, 0xF000, 0xE000, 0xF100))
+    in_the_bios = cpu(1.6)
+    assert ends(back, first, in_the_bios, further, last, zeros(1.8, 0xF200)) is None
+    assert ends(back, first, further, down, on) == Hung("runaway")
+    assert ends(back, first, further, down, on, HostEvent(1.8, "RESET", True), back, on) == Hung(
+        "runaway"
+    )
+
+
+def test_further_on_before_it_ran_wild_says_nothing() -> None:
+    on, off = cpu(1.4, 0, 0xF000), cpu(1.5, 0, 0x7E00)
+    stream = [on, off, zeros(1.5, 0x7E00), cpu(1.6, 0, 0x8000), zeros(1.7, 0x8000)]
+    assert ends(*stream) is None
+    wild = [zeros(1.5, 0x7E00), on, off, at_work(1.6), zeros(1.7, 0x7E00), zeros(1.8, 0x8000)]
+    assert ends(*wild) is None
+
+
 PROGRESS: tuple[Observation, ...] = (
     BiosLine(1.7, "xhci_wait_event"),
     BusReset(1.7),
