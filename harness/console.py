@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import serial
@@ -19,6 +21,9 @@ from pexpect.fdpexpect import fdspawn
 from harness.deadline import Deadline
 from harness.errors import ConsoleError
 from harness.owner import disk, escaped_lines, printable
+
+LOOK_SECONDS = 1.0
+"""How often it is asked whether waiting is of any use."""
 
 LINE_LIMIT = 4000
 """A terminal in canonical mode takes 4095 characters a line (linux/tty.h, N_TTY_BUF_SIZE)."""
@@ -59,15 +64,27 @@ class Answer:
 class Console:
     """The shell behind a serial line."""
 
-    def __init__(self, device: str, log: Path, baud: int = 115200) -> None:
+    def __init__(
+        self,
+        device: str,
+        log: Path,
+        baud: int = 115200,
+        *,
+        anew: str = "",
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Open `device`; everything that is read from it goes to the file `log` too.
 
         There control characters are escaped: whoever reads the log in a terminal is safe from
-        what the firmware printed.
+        what the firmware printed. `anew` is what the machine prints when the shell was ended
+        and it starts another. `check` is called every LOOK_SECONDS of waiting, and raises when
+        the machine cannot answer any more.
 
         Raises ConsoleError when it cannot be opened, DiskFull.
         """
         self._device = device
+        self._anew = re.escape(anew) if anew else ""
+        self._check = check
         self._count = itertools.count(1)
         with disk("the console log"):
             self._log = _Log(log)
@@ -87,8 +104,8 @@ class Console:
     def run(self, command: str, deadline: Deadline) -> Answer:
         """Run one command line and wait for its end.
 
-        Raises ConsoleError when the line is dead, DeadlineExpired when the command has not
-        ended in time (it may be running still).
+        Raises ConsoleError when the line is dead or the shell was ended, DeadlineExpired when the
+        command has not ended in time (it may be running still), and what `check` raises.
         """
         number = next(self._count)
         # The words are glued together by printf, so that an echo of the command line is
@@ -104,7 +121,8 @@ class Console:
         except OSError as error:
             raise self._dead(error) from error
         self._expect(rf"BOOTGATE-BEGIN-{number}\r?\n", deadline)
-        ended = self._expect(rf"\r?\nBOOTGATE-END-{number} (\d+)\r?\n", deadline)
+        # Before that another shell may have been started for all that is known, to run this.
+        ended = self._expect(rf"\r?\nBOOTGATE-END-{number} (\d+)\r?\n", deadline, self._anew)
         return Answer(int(ended[1]), str(self._shell.before).replace("\r\n", "\n"))
 
     def check(self, command: str, deadline: Deadline) -> str:
@@ -120,16 +138,25 @@ class Console:
             )
         return answer.text
 
-    def _expect(self, pattern: str, deadline: Deadline) -> re.Match[str]:
-        try:
-            self._shell.expect(pattern, timeout=deadline.remaining())
-        except pexpect.TIMEOUT as error:
-            raise deadline.failure() from error
-        except (pexpect.EOF, OSError) as error:
-            raise self._dead(error) from error
-        match = self._shell.match
-        assert isinstance(match, re.Match)
-        return match
+    def _expect(self, pattern: str, deadline: Deadline, ended: str = "") -> re.Match[str]:
+        """Wait for `pattern`, unless `ended` comes first."""
+        patterns: list[Any] = [pattern, ended] if ended else [pattern]
+        while True:
+            try:
+                seconds = min(LOOK_SECONDS, deadline.remaining())
+                found = self._shell.expect(patterns, timeout=seconds)
+            except pexpect.TIMEOUT as error:
+                if deadline.expired:
+                    raise deadline.failure() from error
+                self._check()
+                continue
+            except (pexpect.EOF, OSError) as error:
+                raise self._dead(error) from error
+            if found:
+                raise ConsoleError(f"the shell on {self._device} was ended; there is another now")
+            match = self._shell.match
+            assert isinstance(match, re.Match)
+            return match
 
     def _dead(self, error: Exception) -> ConsoleError:
         return ConsoleError(

@@ -382,7 +382,7 @@ class Host:
         must_ask_drive: bool = True,
         press: Moment | None = None,
         next_device: Path | None = None,
-        seconds: float = CASE_SECONDS,
+        seconds: float | None = None,
     ) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
@@ -390,7 +390,8 @@ class Host:
         With `must_ask_drive` a boot counts only if the host asked the drive that the gate
         files promise. `press` is a moment at which Ctrl-Alt-Del is pressed on the PC's own
         keyboard. `next_device` is the image of the disk that comes second, by default one that
-        boots; `seconds` of the host's own time may go by without a proof. Raises NotJudged when
+        boots; `seconds` of the host's own time may go by without a proof, CASE_SECONDS unless it
+        is given. Raises NotJudged when
         the case cannot say anything, RigFault when the rig failed.
         """
         rig = self._rig
@@ -401,7 +402,7 @@ class Host:
         outcome = rules.decide(rig.recorder.seen())
         self._judged = len(rig.recorder.seen())
         if not isinstance(outcome, NoDrive):
-            outcome = self._run(controller, bios, press, next_device, seconds)
+            outcome = self._run(controller, bios, press, next_device, seconds or CASE_SECONDS)
         rig.record.outcome = self._outcome = outcome
         boot = Boot(
             outcome,

@@ -19,10 +19,18 @@ from harness.errors import (
     DeadlineExpired,
     EndpointCollision,
     FirmwareFault,
+    QemuError,
     RigFault,
 )
 from harness.gadget.descriptors import collisions
-from harness.gadget.snapshot import CHANNELS, Migration, Snapshot, console_device, machine
+from harness.gadget.snapshot import (
+    ANOTHER_SHELL,
+    CHANNELS,
+    Migration,
+    Snapshot,
+    console_device,
+    machine,
+)
 from harness.owner import disk, escaped_lines, printable
 from harness.qemu import Qemu
 
@@ -169,7 +177,12 @@ class GadgetVm:
         plug = self._qemu.channel("plug")
         reader = threading.Thread(target=self._read_plug, args=(plug,), name="plug", daemon=True)
         reader.start()
-        self._console = Console(console_device(self._qemu), self._evidence / "gadget-console.log")
+        self._console = Console(
+            console_device(self._qemu),
+            self._evidence / "gadget-console.log",
+            anew=ANOTHER_SHELL,
+            check=self._check_halted,
+        )
         self._stack.callback(self._console.close)
         self._qemu.execute("x-exit-preconfig")
         deadline = Deadline.after(SHELL_SECONDS, "the gadget VM to come back from its snapshot")
@@ -361,15 +374,19 @@ class GadgetVm:
         if self._died is not None:
             raise FirmwareFault(f"the device {self._died} while the firmware was running")
 
+    def _check_halted(self) -> None:
+        """A kernel that has halted its only processor never goes on: HLT, interrupts off."""
+        with contextlib.suppress(QemuError, DeadlineExpired):  # one that is gone says why itself
+            registers = self._qemu.monitor("info registers")
+            if "HLT=1" in registers and not int(registers.split("FL=")[1].split()[0], 16) & 0x200:
+                raise FirmwareFault("the device halted while the firmware was running")
+
     def _diagnose(self) -> None:
         """Find out why a living machine's shell did not end a command in time.
 
         Raises FirmwareFault when that is the firmware's doing.
         """
-        registers = self._qemu.monitor("info registers")
-        # A kernel that has halted its only processor never goes on: HLT, interrupts off.
-        if "HLT=1" in registers and not int(registers.split("FL=")[1].split()[0], 16) & 0x200:
-            raise FirmwareFault("the device halted while the firmware was running")
+        self._check_halted()
         with contextlib.suppress(ConsoleError, DeadlineExpired):
             self._console.run("true", Deadline.after(LIFE_SECONDS, "the gadget VM's shell"))
             raise FirmwareFault(

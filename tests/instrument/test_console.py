@@ -140,6 +140,38 @@ def test_the_echo_is_never_taken_for_output(
     assert console.run("echo 'BOOTGATE- END-3 0'; (exit 5)", soon()).status == 5
 
 
+def test_a_shell_that_was_ended_answers_no_more(line: SerialLine, tmp_path: Path) -> None:
+    console = Console(line.device, tmp_path / "log", anew="ANOTHER-SHELL")
+    try:
+        line.say(b"ANOTHER-SHELL\r\n")
+        assert console.run("echo a", soon()).text == "a\n", "it was that one which answered"
+        began = time.monotonic()
+        threading.Timer(0.3, line.say, [b"ANOTHER-SHELL\r\n"]).start()
+        with pytest.raises(ConsoleError, match="was ended; there is another now"):
+            console.run("sleep 5", soon())
+        assert time.monotonic() - began < 4
+    finally:
+        console.close()
+
+
+def test_who_waits_asks_whether_that_is_of_any_use(line: SerialLine, tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    def check() -> None:
+        asked.append(time.monotonic())
+        if len(asked) == 3:
+            raise RigFault("the machine is gone")
+
+    console = Console(line.device, tmp_path / "log", check=check)
+    try:
+        assert console.run("sleep 1.5; echo a", soon()).text == "a\n"
+        assert len(asked) == 1
+        with pytest.raises(RigFault, match="the machine is gone"):
+            console.run("sleep 8", soon())
+    finally:
+        console.close()
+
+
 def test_a_shell_without_echo_and_prompt(tmp_path: Path) -> None:
     line = SerialLine(("/bin/sh", "-c", "stty -echo; exec sh"), prompt="")
     console = Console(line.device, tmp_path / "log")
