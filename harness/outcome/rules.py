@@ -9,6 +9,7 @@ that the case's time is up. Moments come from the observations; there is no cloc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from harness.observation import (
@@ -59,7 +60,7 @@ REFUSED_SECONDS = (0.15, 4.5)
 after the request (src/hw/usb.h, USB_TIME_CONTROL)."""
 
 RESETS = 12
-"""So many resets by the guest in a row, each after the same words of the BIOS, are a loop."""
+"""So many resets by the guest in a row, after the same words of the BIOS each time, are a loop."""
 
 RESETS_AT_THE_END = 3
 """So many when the case's time is up, after whatever words."""
@@ -242,12 +243,26 @@ class Judge:
             return None
         self._said = []
         self._rounds.append(tuple(said))
-        alike = self._rounds[-RESETS:]
-        return self._loop() if len(alike) == RESETS and len(set(alike)) == 1 else None
+        for count in range(RESETS, 2 * RESETS + 1):
+            if self._comes_round(self._rounds[-count:]):
+                return self._loop(count)
+        return None
 
-    def _loop(self) -> ResetLoop:
-        words = self._rounds[-1]
-        after = f", the last after {words[-1]!r}" if words else ""
+    def _comes_round(self, rounds: Sequence[tuple[str, ...]]) -> bool:
+        """Whether all that was said in those rounds was said RESETS times at least.
+
+        In whatever order: SeaBIOS initializes its devices side by side (src/post.c,
+        wait_threads). And in whatever round: of a reset and of a line of the BIOS's, which come
+        by different ways, the one that was first may be seen last.
+        """
+        said = Counter(text for words in rounds for text in words)
+        return len(rounds) >= RESETS and all(times >= RESETS for times in said.values())
+
+    def _loop(self, count: int) -> ResetLoop:
+        """What came round, the last `count` times."""
+        words = tuple(dict.fromkeys(text for said in self._rounds[-count:] for text in said))
+        last = next((said[-1] for said in reversed(self._rounds) if said), "")
+        after = f", the last after {last!r}" if last else ""
         return ResetLoop(words, why=f"the host reset itself {len(self._rounds)} times{after}")
 
     # --- what was tried -------------------------------------------------------------------
@@ -265,7 +280,7 @@ class Judge:
         if self._booted is not None:
             return self._booted
         if len(self._rounds) >= RESETS_AT_THE_END:
-            return self._loop()
+            return self._loop(1)
         last = last_seen(self._seen).bios
         words = f"the BIOS's last words: {last!r}" if last else "the BIOS said nothing"
         return Inconclusive(why=f"after {up.seconds:g} s nothing was proven; {words}")

@@ -210,6 +210,24 @@ def test_a_host_that_says_something_else_in_between_gets_on() -> None:
     assert decide([*stream, BOOTED]) == Booted("medium")
 
 
+def test_the_order_of_words_and_the_moment_of_a_reset_may_change() -> None:
+    """Devices are initialized side by side; an event may be seen after lines that followed it."""
+    disk, keyboard = BiosLine(0.2, "ata1-0: QEMU HARDDISK"), BiosLine(0.2, "PS2 keyboard")
+    one = [STARTED, disk, keyboard, HANDED_OVER, RESET]
+    other = [STARTED, keyboard, disk, HANDED_OVER]
+    late = [*other, STARTED, RESET, disk, keyboard, HANDED_OVER, RESET]
+    assert decide([*one, *other, RESET] * (RESETS // 2)) == ResetLoop(())
+    assert decide([*one, *late] * (RESETS // 3 - 1)) is None  # each holds three boots
+    outcome = decide([*one, *late] * (RESETS // 3))
+    assert isinstance(outcome, ResetLoop)
+    assert set(outcome.rounds) == {STARTED.text, disk.text, keyboard.text, HANDED_OVER.text}
+
+
+def test_a_host_that_counts_its_resets_gets_on() -> None:
+    stream = [[STARTED, BiosLine(0.2, f"attempt {n}"), RESET] for n in range(3 * RESETS)]
+    assert decide([seen for boot in stream for seen in boot]) is None
+
+
 def test_fewer_resets_are_a_loop_when_the_time_is_up() -> None:
     rounds = [STARTED, RESET]
     assert decide([*rounds * (RESETS_AT_THE_END - 1), TIME_UP]) == Inconclusive()
