@@ -102,10 +102,16 @@ def turn(
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that run alone first: beside them another worker has the fast ones to run."""
+    """Those that run alone first: beside them another worker has the fast ones to run.
+
+    Then those that take longest, so that none of them is left for one worker at the end.
+    """
 
     def rank(item: pytest.Item) -> int:
-        return 0 if item.get_closest_marker("alone") else 1 if item.get_closest_marker("rig") else 2
+        marks = ("alone", "long", "rig")
+        return next(
+            (n for n, mark in enumerate(marks) if item.get_closest_marker(mark)), len(marks)
+        )
 
     items.sort(key=rank)
 

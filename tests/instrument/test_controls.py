@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import Finished, Validate
 
-pytestmark = pytest.mark.rig
+pytestmark = [pytest.mark.rig, pytest.mark.long]
 
 SHORT = "import harness.rig\nharness.rig.CASE_SECONDS = 4.0\nharness.rig.PLUG_SECONDS = 2.0\n"
 

@@ -13,7 +13,7 @@ from harness.firmware import Gate, open_firmware
 from harness.outcome.kinds import NoDrive
 from harness.rig import Rig
 
-pytestmark = pytest.mark.rig
+pytestmark = [pytest.mark.rig, pytest.mark.long]
 
 CASE = "EMPTY-1/hid_and_storage-exfat-ehci"
 
