@@ -105,13 +105,12 @@ class _Freezing:
         self._next = 0.0
         self._taken = 0
 
-    def due(self, stream: Sequence[Observation]) -> bool:
-        """Whether now, with the host quiet."""
+    def due(self, stream: Sequence[Observation], now: float) -> bool:
+        """Whether now, with the host quiet. `now` is a moment as the stream has them."""
         first, longest = FREEZE_SECONDS
-        now = time.monotonic()
         mark = next((i for i in range(len(stream) - 1, -1, -1) if stream[i].progress), -1)
         if mark != self._mark:
-            self._mark, self._next, self._taken = mark, now + first, 0
+            self._mark, self._next, self._taken = mark, stream[mark].at + first, 0
         if now < self._next:
             return False
         self._next = now + min(longest, first * 2 ** max(0, self._taken - 1))
@@ -510,7 +509,7 @@ class Host:
             # As long as an answer is owed: on a busy machine a fiftieth is too little for it.
             rig.gadget.hurry(not quiet or (relay is not None and relay.awaiting))
             if quiet:
-                pc.look(trimmed if freezing.due(stream) else None)
+                pc.look(trimmed if freezing.due(stream, rig.recorder.now()) else None)
                 stream = rig.recorder.seen()
                 if rest := rules.may_rest(stream):
                     # The BIOS polls its clock, which the other cases' gadgets pay for.

@@ -93,9 +93,10 @@ class Judge:
         """Since the last progress: the state before, unless the processor is known to have got out
         of it. Nobody has looked ahead from it yet: two in a row are looked into, the later one
         first, so that half of the states of a host that gets on need no look."""
+        self._cs: int | None = None
         self._ip, self._fell_back = 0, False
-        """Since the first of the states in a row in which the processor goes nowhere: where in its
-        segment it was last, and whether it was further on at an earlier look than at a later."""
+        """Of a processor that goes nowhere, or executes zeros at each look: in which segment that
+        is, where it was last, and whether it was further on at an earlier look than at a later."""
         self._detours: list[str] = []
         self._rounds: list[tuple[str, ...]] = []
         self._said: list[str] = []
@@ -110,7 +111,7 @@ class Judge:
         if self.outcome is None:
             self._seen.append(seen)
             if seen.progress:
-                self._suspect = None
+                self._suspect = self._cs = None
             self.outcome = self._judged(seen)
         return self.outcome
 
@@ -128,7 +129,7 @@ class Judge:
             case HostEvent(name="RESET", guest=True):
                 return self._reset()
             case CpuSample():
-                self._follow(seen.cs, seen.ip)
+                self._follow(seen)
                 return self._no_boot_device(seen)
             case Frozen():
                 return self._hung(seen)
@@ -181,16 +182,15 @@ class Judge:
             return self._hung_as("halted", frozen, "HLT with interrupts off")
         # Seen twice, because the look ahead is a model of the processor and not the processor.
         before, self._suspect = self._suspect, frozen
-        self._follow(frozen["CS"], frozen["EIP"])
+        self._be_at(frozen["CS"], frozen["EIP"])
         if before is None:
-            self._begin(frozen)
             return None
         if not self._goes_nowhere(frozen):
-            self._suspect = None  # wherever it was before, it got out of there
+            self._suspect = self._cs = None  # wherever it was before, it got out of there
             return None
         ahead, wild = future(frozen), runs_wild(frozen, self._handover)
         if not self._goes_nowhere(before) or not self._same(before, frozen, wild=wild):
-            self._begin(frozen)
+            self._fell_back = False
             return None
         if ahead.end == OVER_THE_EDGE and not self._fell_back:
             return None  # nobody knows yet where the end of the segment leads
@@ -206,14 +206,16 @@ class Judge:
         what = f"a loop of {ahead.instructions} instructions that nothing can end"
         return self._hung_as("spinning", frozen, what)
 
-    def _begin(self, frozen: Frozen) -> None:
-        self._ip, self._fell_back = frozen["EIP"], False
+    def _follow(self, sample: CpuSample) -> None:
+        if self._suspect is None and any(sample.code):
+            self._cs = None
+        elif self._suspect is None or sample.cs == self._cs:
+            self._be_at(sample.cs, sample.ip)
+        # Else it is in an interrupt handler, from which it will come back.
 
-    def _follow(self, cs: int, ip: int) -> None:
-        # In another segment it is in an interrupt handler, from which it will come back.
-        if self._suspect is not None and cs == self._suspect["CS"]:
-            self._fell_back |= ip < self._ip
-            self._ip = ip
+    def _be_at(self, cs: int, ip: int) -> None:
+        self._fell_back = cs == self._cs and (self._fell_back or ip < self._ip)
+        self._cs, self._ip = cs, ip
 
     def _goes_nowhere(self, frozen: Frozen) -> bool:
         """Whether the processor runs wild, or is in a loop that nothing can end."""

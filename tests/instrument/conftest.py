@@ -119,8 +119,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # --- the tables at a run's end ----------------------------------------------------------------
 
 BREAKS = "breaks"
-"""The property of a test that is a row of the table: a firmware, what it should break, and what
-it broke. Properties come back from pytest-xdist's workers."""
+"""The property of a test that is a row of the table: a firmware, what it should break, what it
+broke, and what was not judged. Properties come back from pytest-xdist's workers."""
 
 CORPUS = "corpus"
 """The property of a test that is a case of the corpus, a corpus.Row."""
@@ -165,14 +165,15 @@ def pytest_terminal_summary(
         terminalreporter.section("corpus: expected x got")
         for line in (*corpus.table(rows), str(config.stash[_REPLAY])):
             terminalreporter.line(line)
-    faults: list[tuple[str, list[str], list[str]]] = sorted(rows_of(config, BREAKS))
+    faults: list[tuple[str, list[str], list[str], list[str]]] = sorted(rows_of(config, BREAKS))
     if not faults:
         return
     terminalreporter.section("seeded faults: what each breaks")
-    width = max(len(name) for name, _, _ in faults)
-    for name, expected, got in faults:
+    width = max(len(name) for name, *_ in faults)
+    for name, expected, got, unjudged in faults:
         mark = "ok " if expected == got else "BAD"
         terminalreporter.line(
             f"{mark} {name:{width}}  expected: {', '.join(expected) or 'nothing'}"
             f"  got: {', '.join(got) or 'nothing'}"
+            + (f"  not judged: {', '.join(unjudged)}" if unjudged else "")
         )

@@ -321,6 +321,12 @@ def test_further_on_before_it_ran_wild_says_nothing() -> None:
     on, off = cpu(1.4, 0, 0xF000), cpu(1.5, 0, 0x7E00)
     stream = [on, off, zeros(1.5, 0x7E00), cpu(1.6, 0, 0x8000), zeros(1.7, 0x8000)]
     assert ends(*stream) is None
+    on_zeros, off_zeros = (dataclasses.replace(seen, code=bytes(16)) for seen in (on, off))
+    late = [zeros(1.5, 0x7E00), zeros(1.7, 0x8000)]
+    assert ends(on_zeros, off_zeros, *late) == Hung("runaway"), "it ran wild already"
+    assert ends(on_zeros, off, *late) is None
+    assert ends(on, off_zeros, *late) is None
+    assert ends(on_zeros, BiosLine(1.4, ""), off_zeros, *late) is None
     wild = [zeros(1.5, 0x7E00), on, off, at_work(1.6), zeros(1.7, 0x7E00), zeros(1.8, 0x8000)]
     assert ends(*wild) is None
 
