@@ -35,11 +35,15 @@ INSTRUCTIONS = 200_000
 DISTINCT = 8_000
 """How many different instructions may be among them: to translate one takes most of the time."""
 
-BLOCKS = 8_000
+BLOCKS = 12_000
 """The same in blocks, runs of instructions without a branch: each costs some microseconds."""
 
 ACCESSES = 60_000
 """The same in reads and writes of memory, which cost as much: zeros, as code, are two each."""
+
+COUNTED = 1_000
+"""So many times in a row the loop came by with the same difference: it counts, and would be back
+only after an overflow."""
 
 CLOSED, HALTED, UNSEEN_END = "closed", "halted", "no end of it was seen"
 
@@ -237,6 +241,9 @@ class _Look:
         self._anchor: dict[str, int] = {}
         self._anchor_memory: dict[int, bytes] = {}
         self._since, self._power = 0, 1
+        self._value, self._difference, self._counted = 0, ("", 0), 0
+        """When it last came by and was not back: the first register or page of memory that
+        differed, as a number; its name, and by how much it had changed; how often alike."""
         self._last_round = False
         self._reads: set[tuple[int, int]] = set()
         self._interruptible = False
@@ -537,23 +544,37 @@ class _Look:
         """Whether registers and memory are what they were at the anchor."""
         # What differs now will differ next time, too: it is looked at first.
         for i, what in enumerate(self._order):
-            if not self._is_same(what):
-                self._order.insert(0, self._order.pop(i))
-                return False
-        return True
-
-    def _is_same(self, what: str) -> bool:
-        if what != MEMORY:
-            return self._register(what) == self._anchor[what]
-        if any(not self._is_page_same(page) for page in self._written):
+            if what == MEMORY:
+                page = self._other_page()
+                if page is None:
+                    continue
+                value = int.from_bytes(page, "little")
+            elif (value := self._register(what)) == self._anchor[what]:
+                continue
+            self._order.insert(0, self._order.pop(i))
+            difference = what, value - self._value
+            self._counted = self._counted + 1 if difference == self._difference else 0
+            self._value, self._difference = value, difference
+            if self._counted > COUNTED:
+                self._stop(UNSEEN_END)
             return False
-        if any(not self._is_page_same(page) for page in self._first):
-            self._stop("memory changed, and Unicorn did not tell of it")
         return True
 
-    def _is_page_same(self, page: int) -> bool:
+    def _other_page(self) -> bytes | None:
+        """What is in a page whose content is not that at the anchor; None when all are the same."""
+        for page in self._written:
+            then, now = self._then_and_now(page)
+            if now != then:
+                return now
+        for page in self._first:
+            then, now = self._then_and_now(page)
+            if now != then:
+                self._stop("memory changed, and Unicorn did not tell of it")
+        return None
+
+    def _then_and_now(self, page: int) -> tuple[bytes, bytes]:
         then = self._anchor_memory.get(page, self._first[page])
-        return bool(self._uc.mem_read(page, PAGE) == then)
+        return then, bytes(self._uc.mem_read(page, PAGE))
 
     def _wrote(self, address: int, size: int) -> None:
         for page in {address & -PAGE, address + size - 1 & -PAGE}:

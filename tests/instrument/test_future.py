@@ -14,6 +14,7 @@ from harness.observation import PAGE, Frozen
 from harness.outcome.future import (
     ACCESSES,
     CLOSED,
+    COUNTED,
     DISTINCT,
     HALTED,
     OVER_THE_EDGE,
@@ -137,6 +138,21 @@ def test_no_end_is_seen_of_a_long_round() -> None:
     busy = future(frozen(b"\x50" * 500 + b"\xbc\x00\x6f\x40\xe9\x05\xfe", origin=0x8000))
     assert busy.end == UNSEEN_END
     assert ACCESSES / 2 <= busy.instructions <= 2 * ACCESSES
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "mov cx, {}\na: loop a\njmp 0x7c00",
+        "mov word [0x6000], {}\na: dec word [0x6000]\njnz a\njmp 0x7c00",
+        "mov si, {0}\nb: mov di, 3\na: dec di\njnz a\ndec si\njnz b\njmp 0x7c00",
+    ],
+)
+def test_what_counts_far_is_given_up(program: str) -> None:
+    few, many = (future(frozen(program.format(count))) for count in (COUNTED - 100, 4 * COUNTED))
+    assert few.end == CLOSED
+    assert many.end == UNSEEN_END
+    assert many.instructions < 16 * COUNTED
 
 
 @pytest.mark.parametrize(
