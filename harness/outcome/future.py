@@ -46,6 +46,7 @@ COUNTED = 1_000
 only after an overflow."""
 
 CLOSED, HALTED, UNSEEN_END = "closed", "halted", "no end of it was seen"
+COUNTS = "it counts, and goes on when it is done"
 
 ADAPTER = 0xA0000
 """From here to the BIOS area memory is the display adapter's: reading it asks a device."""
@@ -556,7 +557,7 @@ class _Look:
             self._counted = self._counted + 1 if difference == self._difference else 0
             self._value, self._difference = value, difference
             if self._counted > COUNTED:
-                self._stop(UNSEEN_END)
+                self._stop(COUNTS)
             return False
         return True
 

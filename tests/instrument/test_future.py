@@ -15,6 +15,7 @@ from harness.outcome.future import (
     ACCESSES,
     CLOSED,
     COUNTED,
+    COUNTS,
     DISTINCT,
     HALTED,
     OVER_THE_EDGE,
@@ -126,10 +127,13 @@ def test_it_does_not_see_further_than_it_knows(program: str, words: str) -> None
     assert words in ahead.end
 
 
+RANDOM = "imul ax, [0x6000], 25173\nadd ax, 13849\nmov [0x6000], ax\njmp 0x7c00"
+"""All numbers of 16 bits come by, in an order that does not count (Grogono 1980)."""
+
+
 def test_no_end_is_seen_of_a_long_round() -> None:
-    # 64 Ki rounds of a word that counts, and far more instructions than are looked at.
-    ahead = future(frozen("inc word [0x6000]\njmp 0x7c00"))
-    assert ahead.end == UNSEEN_END
+    # 64 Ki rounds of a generator of numbers, and far more instructions than are looked at.
+    assert future(frozen(RANDOM)).end == UNSEEN_END
     # 512 instructions are a block at most: here it is how many different ones there are.
     straight = future(frozen(b"\x40" * 8000 + b"\xe9\xbd\xe0", origin=0x8000))
     assert straight.end == UNSEEN_END
@@ -151,7 +155,7 @@ def test_no_end_is_seen_of_a_long_round() -> None:
 def test_what_counts_far_is_given_up(program: str) -> None:
     few, many = (future(frozen(program.format(count))) for count in (COUNTED - 100, 4 * COUNTED))
     assert few.end == CLOSED
-    assert many.end == UNSEEN_END
+    assert many.end == COUNTS
     assert many.instructions < 16 * COUNTED
 
 
@@ -172,7 +176,7 @@ def test_what_counts_far_is_given_up(program: str) -> None:
 )
 def test_a_count_in_memory_is_no_closed_loop_however_it_is_written(program: str) -> None:
     stack_of_its_own = {0x6EF0: bytes(16)}
-    assert future(frozen(program, stack_of_its_own)).end == UNSEEN_END
+    assert future(frozen(program, stack_of_its_own)).end in (COUNTS, UNSEEN_END)
 
 
 def test_code_that_changes_itself_is_followed_as_it_is_then() -> None:
@@ -433,7 +437,7 @@ def test_any_bytes_have_a_future(code: bytes, flat: bool, flags: int) -> None:
 
 def test_the_longest_look_ahead_takes_no_second() -> None:
     started = time.process_time()
-    assert future(frozen("inc word [0x6000]\njmp 0x7c00")).end == UNSEEN_END
+    assert future(frozen(RANDOM)).end == UNSEEN_END
     assert time.process_time() - started < 3
 
 
