@@ -23,8 +23,9 @@ from images.emmc import PARTITION_TABLE, write_blank
 from images.initramfs import GadgetImage
 
 MEMORY = 128 << 20
-ANOTHER_SHELL = "BOOTGATE-ANOTHER-SHELL"
-"""What the VM's first process prints after its shell was ended (images/gadget_vm/init)."""
+SHELL_BEGINS = "BOOTGATE-SHELL"
+"""What a shell prints that has its terminal, also when it takes another's place, which was ended
+(images/gadget_vm/init)."""
 CHANNELS = ("cable", "plug", "pace")
 BOOT_SECONDS = 180.0
 """A cold boot takes 15 s on an idle machine; one that takes 180 s is broken."""

@@ -24,8 +24,8 @@ from harness.errors import (
 )
 from harness.gadget.descriptors import collisions
 from harness.gadget.snapshot import (
-    ANOTHER_SHELL,
     CHANNELS,
+    SHELL_BEGINS,
     Migration,
     Snapshot,
     console_device,
@@ -180,7 +180,7 @@ class GadgetVm:
         self._console = Console(
             console_device(self._qemu),
             self._evidence / "gadget-console.log",
-            anew=ANOTHER_SHELL,
+            anew=SHELL_BEGINS,
             check=self._check_halted,
         )
         self._stack.callback(self._console.close)
@@ -377,9 +377,13 @@ class GadgetVm:
     def _check_halted(self) -> None:
         """A kernel that has halted its only processor never goes on: HLT, interrupts off."""
         with contextlib.suppress(QemuError, DeadlineExpired):  # one that is gone says why itself
-            registers = self._qemu.monitor("info registers")
-            if "HLT=1" in registers and not int(registers.split("FL=")[1].split()[0], 16) & 0x200:
+            # Twice: the machine runs, and may execute STI and HLT between the two that are read.
+            if self._in_halt() and self._in_halt():
                 raise FirmwareFault("the device halted while the firmware was running")
+
+    def _in_halt(self) -> bool:
+        registers = self._qemu.monitor("info registers")
+        return "HLT=1" in registers and not int(registers.split("FL=")[1].split()[0], 16) & 0x200
 
     def _diagnose(self) -> None:
         """Find out why a living machine's shell did not end a command in time.

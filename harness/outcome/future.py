@@ -554,7 +554,8 @@ class _Look:
                 continue
             self._order.insert(0, self._order.pop(i))
             difference = what, value - self._value
-            self._counted = self._counted + 1 if difference == self._difference else 0
+            alike = difference == self._difference and value != self._value
+            self._counted = self._counted + 1 if alike else 0
             self._value, self._difference = value, difference
             if self._counted > COUNTED:
                 self._stop(COUNTS)

@@ -94,9 +94,10 @@ class Judge:
         of it. Nobody has looked ahead from it yet: two in a row are looked into, the later one
         first, so that half of the states of a host that gets on need no look."""
         self._cs: int | None = None
-        self._ip, self._fell_back = 0, False
+        self._ip, self._fell_back, self._in_zeros = 0, False, False
         """Of a processor that goes nowhere, or executes zeros at each look: in which segment that
-        is, where it was last, and whether it was further on at an earlier look than at a later."""
+        is, where it was last, whether it was further on at an earlier look than at a later; and
+        whether it executed zeros at the last."""
         self._detours: list[str] = []
         self._rounds: list[tuple[str, ...]] = []
         self._said: list[str] = []
@@ -207,11 +208,14 @@ class Judge:
         return self._hung_as("spinning", frozen, what)
 
     def _follow(self, sample: CpuSample) -> None:
-        if self._suspect is None and any(sample.code):
-            self._cs = None
-        elif self._suspect is None or sample.cs == self._cs:
+        if self._suspect is not None and sample.cs != self._suspect["CS"]:
+            return  # it is in an interrupt handler, from which it will come back
+        zeros = not any(sample.code)
+        if zeros:
             self._be_at(sample.cs, sample.ip)
-        # Else it is in an interrupt handler, from which it will come back.
+        elif self._suspect is None or self._in_zeros:
+            self._suspect = self._cs = None  # it got out of them
+        self._in_zeros = zeros
 
     def _be_at(self, cs: int, ip: int) -> None:
         self._fell_back = cs == self._cs and (self._fell_back or ip < self._ip)
@@ -251,14 +255,23 @@ class Judge:
         return None
 
     def _comes_round(self, rounds: Sequence[tuple[str, ...]]) -> bool:
-        """Whether all that was said in those rounds was said RESETS times at least.
+        """Whether all that was said in those rounds was said in RESETS of them at least.
 
         In whatever order: SeaBIOS initializes its devices side by side (src/post.c,
         wait_threads). And in whatever round: of a reset and of a line of the BIOS's, which come
         by different ways, the one that was first may be seen last.
         """
-        said = Counter(text for words in rounds for text in words)
-        return len(rounds) >= RESETS and all(times >= RESETS for times in said.values())
+        half = len(rounds) // 2
+        early, late = (
+            Counter(text for words in part for text in words)
+            for part in (rounds[:half], rounds[half:])
+        )
+        in_rounds = Counter(text for words in rounds for text in set(words))
+        return len(rounds) >= RESETS and all(
+            # What is said ever more often, or more seldom, counts.
+            times >= RESETS and early[text] <= 2 * late[text] and late[text] <= 2 * early[text]
+            for text, times in in_rounds.items()
+        )
 
     def _loop(self, count: int) -> ResetLoop:
         """What came round, the last `count` times."""

@@ -179,6 +179,16 @@ def test_a_count_in_memory_is_no_closed_loop_however_it_is_written(program: str)
     assert future(frozen(program, stack_of_its_own)).end in (COUNTS, UNSEEN_END)
 
 
+def test_a_loop_in_loops_is_closed_when_none_of_them_counts_far() -> None:
+    """However often a register of an outer one differs meanwhile."""
+    program = (
+        "mov dx, 2\nc: mov si, 42\nb: mov di, 42\na: dec di\njnz a\ndec si\njnz b\n"
+        "dec dx\njnz c\njmp 0x7c00"
+    )
+    assert 3 * COUNTED < 2 * 42 * 42
+    assert future(frozen(program)).end == CLOSED
+
+
 def test_code_that_changes_itself_is_followed_as_it_is_then() -> None:
     # The jump to itself is turned into one to the next instruction.
     onward = "mov byte [b + 1], 0\njmp b\nb: jmp b\nmov al, 1\nin al, 0x60"

@@ -217,10 +217,27 @@ def test_the_order_of_words_and_the_moment_of_a_reset_may_change() -> None:
     other = [STARTED, keyboard, disk, HANDED_OVER]
     late = [*other, STARTED, RESET, disk, keyboard, HANDED_OVER, RESET]
     assert decide([*one, *other, RESET] * (RESETS // 2)) == ResetLoop(())
-    assert decide([*one, *late] * (RESETS // 3 - 1)) is None  # each holds three boots
-    outcome = decide([*one, *late] * (RESETS // 3))
+    assert decide([*one, *late] * (RESETS // 2 - 1)) is None
+    outcome = decide([*one, *late] * (RESETS // 2))
     assert isinstance(outcome, ResetLoop)
     assert set(outcome.rounds) == {STARTED.text, disk.text, keyboard.text, HANDED_OVER.text}
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        lambda n: [f"attempt {n}"],
+        lambda n: ["attempt failed"] * n,
+        lambda n: ["retry"] * (RESETS if n == RESETS - 1 else 0),
+        lambda n: ["copying"] * 2 if n < RESETS // 2 else ["verifying"] * 2,
+    ],
+)
+def test_what_changes_from_reset_to_reset_is_progress(counts: Callable[[int], list[str]]) -> None:
+    stream: list[Observation] = []
+    for n in range(RESETS):
+        stream += [STARTED, *(BiosLine(0.2, text) for text in counts(n)), RESET]
+    assert decide(stream) is None
+    assert decide([*stream, BOOTED]) == Booted("medium")
 
 
 def test_a_host_that_counts_its_resets_gets_on() -> None:
@@ -308,8 +325,12 @@ def test_where_the_end_of_a_segment_leads_is_known_once_it_was_further_on() -> N
     assert ends(on, back) == Hung("runaway")
     assert ends(back, on) is None
     assert ends(back, on, zeros(1.9, 0x8800)) is None
-    first, further, down, last = (cpu(1.6, 0, ip) for ip in (0x7E00, 0xF000, 0xE000, 0xF100))
-    in_the_bios = cpu(1.6)
+    first, further, down, last = (
+        dataclasses.replace(cpu(1.6, 0, ip), code=bytes(16))
+        for ip in (0x7E00, 0xF000, 0xE000, 0xF100)
+    )
+    in_the_bios, in_code = cpu(1.6), cpu(1.6, 0, 0x7C00)
+    assert ends(back, first, further, in_code, on) is None, "it is where the end leads to"
     assert ends(back, first, in_the_bios, further, last, zeros(1.8, 0xF200)) is None
     assert ends(back, first, further, down, on) == Hung("runaway")
     assert ends(back, first, further, down, on, HostEvent(1.8, "RESET", True), back, on) == Hung(
