@@ -66,6 +66,8 @@ OVER_THE_EDGE = "it runs out of its segment"
 """At the end of a segment QEMU sometimes wraps around and sometimes runs on, depending on where
 its translation happens to end; a PC's processor raises an exception."""
 
+CHANGES_ITSELF = "it changes the code that is just being executed"
+
 NOWHERE = 0xFFFF_FFFF
 """Where Unicorn is to stop, for it wants to be told. A BIOS has no instruction there."""
 
@@ -341,37 +343,43 @@ class _Look:
             self._halts = True  # the interrupt that ends it comes, and goes
 
     def _slide(self) -> None:
-        """Be at the end of a run of zeros, `add [bx+si], al` for each two, as if all were run.
+        """Be at the end of a run of zeros, as if all were run.
+
+        For each two `add [bx+si], al`; in 32 bits `add [eax], al`.
 
         They are the commonest runaway, and to translate thousands would take seconds. The last
         one is left to be run, for the flags.
         """
         self._slid = True
         start, offset = self._linear(), self._register("EIP")
-        length = 0
-        while offset + length < 0x10000:
-            left = min(PAGE - (start + length) % PAGE, 0x10000 - offset - length)
+        length, most = 0, 0x10000 - offset if self._real else 0x10000
+        while length < most:
+            left = min(PAGE - (start + length) % PAGE, most - length)
             part = self._peek(start + length, left)
             length += len(part) - len(part.lstrip(b"\0"))
             if part.lstrip(b"\0"):
                 break
-        skipped = length // 2 - 1
-        if offset + length == 0x10000:
-            self._blocks.add(Block(self._register("CS"), start, SLED))
-            self._instructions += skipped
-            self._end = OVER_THE_EDGE
-        target = self._register("BX") + self._register("SI") & 0xFFFF
-        target += self._register("DS") * 16
+        if self._real:
+            target = self._register("BX") + self._register("SI") & 0xFFFF
+            target += self._register("DS") * 16
+        else:
+            target = self._register("EAX")
+        skipped = max(0, length // 2 - 1)
+        if self._end:
+            return  # there is no memory
         if start <= target < start + length:
-            self._end = "it changes the zeros that it comes to"
-        if self._end or skipped < 1:
+            self._end, skipped = CHANGES_ITSELF, (target - start) // 2
+        elif self._real and length == most:
+            self._end = OVER_THE_EDGE
+        elif skipped:
+            value = self._peek(target, 1)[0] + skipped * self._register("AL")
+            self._poke(target, bytes([value & 0xFF]))
+            self._reads.add((target, 1))
+            self._write("EIP", offset + 2 * skipped)
+        else:
             return
-        value = self._peek(target, 1)[0] + skipped * self._register("AL")
-        self._poke(target, bytes([value & 0xFF]))
-        self._reads.add((target, 1))
         self._blocks.add(Block(self._register("CS"), start, SLED))
         self._instructions += skipped
-        self._write("EIP", offset + 2 * skipped)
 
     def _calm(self) -> None:
         """Have Unicorn forget an exception: it would make a double fault of the next one."""
@@ -410,7 +418,7 @@ class _Look:
         if code is None:
             code = self._code[linear, size] = bytes(uc.mem_read(linear, size))
             self._code_pages.update((linear & -PAGE, linear + size - 1 & -PAGE))
-        if self._real and code.startswith(SLED) and not self._slid:
+        if code.startswith(SLED) and not self._slid:
             self._sled = True
             uc.emu_stop()
             return
@@ -481,7 +489,7 @@ class _Look:
         if address < end and address + size > start:
             # Unicorn 2.1 begins anew after such an instruction, and after that it does not tell
             # of all reads and writes any more.
-            self._stop("it changes the code that is just being executed")
+            self._stop(CHANGES_ITSELF)
 
     def _on_trap(self, uc: Any, vector: int, _: Any) -> None:
         self._trap = vector

@@ -9,6 +9,7 @@ from harness.outcome.future import (
     ADAPTER,
     BIOS,
     BIOS_END,
+    CHANGES_ITSELF,
     CLOSED,
     IRET,
     OVER_THE_EDGE,
@@ -46,9 +47,7 @@ def never_code(block: Block, frozen: Frozen, handover: Handover | None) -> bool:
     its data areas; text.
     """
     start, end = block.linear, block.linear + len(block.code)
-    if _SAME.match(block.code):
-        return True
-    if len(block.code) >= MANY and block.code.count(0) >= len(block.code) * _NEARLY_ZERO:
+    if _SAME.match(block.code) or (len(block.code) >= MANY and fresh(block.code)):
         return True
     if end <= TABLES_END:
         return handover is not None and block.code == handover.tables[start:end]
@@ -64,6 +63,17 @@ def never_code(block: Block, frozen: Frozen, handover: Handover | None) -> bool:
     return any(a <= place and place + len(block.code) <= b for a, b in around)
 
 
+def fresh(code: bytes) -> bool:
+    """Whether that is memory which nobody filled, but for a byte here and there."""
+    return code.count(0) >= len(code) * _NEARLY_ZERO
+
+
+def code_at(frozen: Frozen) -> bytes:
+    """The next instruction and what follows it, as a `CpuSample` has it; b"?" if not recorded."""
+    page, place = frozen.linear & ~(PAGE - 1), frozen.linear & (PAGE - 1)
+    return frozen.pages().get(page, b"")[place : place + 16] or b"?"
+
+
 def runs_wild(frozen: Frozen, handover: Handover | None) -> bool:
     """Whether all that the processor executes from here on was never code.
 
@@ -75,7 +85,10 @@ def runs_wild(frozen: Frozen, handover: Handover | None) -> bool:
     if frozen.mode == Frozen.REAL and frozen["EIP"] > 0xFFFF:
         return True  # a PC's processor has an exception there, QEMU runs on
     ahead = future(frozen)
-    long = ahead.end in (UNSEEN_END, OVER_THE_EDGE) and ahead.instructions >= MANY
+    far = ahead.instructions >= MANY
+    long = (ahead.end in (UNSEEN_END, CHANGES_ITSELF) and far) or (
+        ahead.end == OVER_THE_EDGE and (far or _behind_zeros(frozen))
+    )
     if not (ahead.end == CLOSED or long):
         return False
     blocks = [b for b in ahead.blocks if not _bare_iret(b)]
@@ -84,6 +97,12 @@ def runs_wild(frozen: Frozen, handover: Handover | None) -> bool:
     ):
         return False
     return not interrupts_could_end(frozen, handover)
+
+
+def _behind_zeros(frozen: Frozen) -> bool:
+    """Whether all before the next instruction is zeros, as many as would be enough ahead of it."""
+    page, place = frozen.linear & ~(PAGE - 1), frozen.linear & (PAGE - 1)
+    return place >= 2 * MANY and not any(frozen.pages().get(page, b"?")[place - 2 * MANY : place])
 
 
 def _bare_iret(block: Block) -> bool:

@@ -26,7 +26,7 @@ from harness.observation import (
     Screen,
     TimeUp,
 )
-from harness.outcome.future import BIOS, BIOS_END, CLOSED, OVER_THE_EDGE, future
+from harness.outcome.future import BIOS, BIOS_END, CHANGES_ITSELF, CLOSED, OVER_THE_EDGE, future
 from harness.outcome.kinds import (
     Booted,
     Hung,
@@ -39,7 +39,7 @@ from harness.outcome.kinds import (
     Waiting,
 )
 from harness.outcome.moments import hands_over
-from harness.outcome.never_code import never_code, runs_wild
+from harness.outcome.never_code import TABLES_END, code_at, fresh, never_code, runs_wild
 from harness.outcome.outside import could_end
 from harness.outcome.place import last_seen, where
 
@@ -94,10 +94,10 @@ class Judge:
         of it. Nobody has looked ahead from it yet: two in a row are looked into, the later one
         first, so that half of the states of a host that gets on need no look."""
         self._cs: int | None = None
-        self._ip, self._fell_back, self._in_zeros = 0, False, False
+        self._ip, self._flags, self._fell_back = 0, 0, False
         """Of a processor that goes nowhere, or executes zeros at each look: in which segment that
-        is, where it was last, whether it was further on at an earlier look than at a later; and
-        whether it executed zeros at the last."""
+        is; where it was last, and EFLAGS then; and whether it was as far or further on at an
+        earlier look than at a later."""
         self._detours: list[str] = []
         self._rounds: list[tuple[str, ...]] = []
         self._said: list[str] = []
@@ -183,7 +183,7 @@ class Judge:
             return self._hung_as("halted", frozen, "HLT with interrupts off")
         # Seen twice, because the look ahead is a model of the processor and not the processor.
         before, self._suspect = self._suspect, frozen
-        self._be_at(frozen["CS"], frozen["EIP"])
+        self._be_at(frozen["CS"], frozen["EIP"], frozen["EFLAGS"])
         if before is None:
             return None
         if not self._goes_nowhere(frozen):
@@ -193,8 +193,8 @@ class Judge:
         if not self._goes_nowhere(before) or not self._same(before, frozen, wild=wild):
             self._fell_back = False
             return None
-        if ahead.end == OVER_THE_EDGE and not self._fell_back:
-            return None  # nobody knows yet where the end of the segment leads
+        if ahead.end in (OVER_THE_EDGE, CHANGES_ITSELF) and not self._fell_back:
+            return None  # nobody knows yet where that leads
         if (
             wild
             or ahead.undefined
@@ -210,16 +210,20 @@ class Judge:
     def _follow(self, sample: CpuSample) -> None:
         if self._suspect is not None and sample.cs != self._suspect["CS"]:
             return  # it is in an interrupt handler, from which it will come back
-        zeros = not any(sample.code)
-        if zeros:
-            self._be_at(sample.cs, sample.ip)
-        elif self._suspect is None or self._in_zeros:
-            self._suspect = self._cs = None  # it got out of them
-        self._in_zeros = zeros
+        if sample.real_mode and sample.linear < TABLES_END:
+            return  # nobody has code among the vectors: it ran wild, or is about to
+        if fresh(sample.code):
+            self._be_at(sample.cs, sample.ip, sample.flags)
+        elif self._suspect is None:
+            self._cs = None
+        elif fresh(code_at(self._suspect)):
+            self._suspect = self._cs = None  # it got out of there
 
-    def _be_at(self, cs: int, ip: int) -> None:
-        self._fell_back = cs == self._cs and (self._fell_back or ip < self._ip)
-        self._cs, self._ip = cs, ip
+    def _be_at(self, cs: int, ip: int, flags: int) -> None:
+        # At the same place with the same flags it may not have run at all.
+        back = ip < self._ip or (ip == self._ip and flags != self._flags)
+        self._fell_back = cs == self._cs and (self._fell_back or back)
+        self._cs, self._ip, self._flags = cs, ip, flags
 
     def _goes_nowhere(self, frozen: Frozen) -> bool:
         """Whether the processor runs wild, or is in a loop that nothing can end."""

@@ -116,6 +116,18 @@ def test_what_comes_after_the_end_of_a_segment_is_not_known() -> None:
     assert future(frozen("", crossing, EIP=0xFFF0)).end == OVER_THE_EDGE
 
 
+def test_the_last_byte_of_a_segment_is_wild_behind_zeros() -> None:
+    for place in (0xFFFF, 0xFFF0):
+        beyond = {0xF000: bytes(0x1000), 0x10000: bytes(0x1000)}
+        fresh = frozen("", beyond, EIP=place, EBX=0x6000)
+        assert future(fresh).end == OVER_THE_EDGE
+        assert 0 <= future(fresh).instructions < MANY
+        assert runs_wild(fresh, handover())
+        behind_code = frozen("", beyond, {place - 128: b"\x90"}, EIP=place, EBX=0x6000)
+        assert not runs_wild(behind_code, handover())
+        assert not runs_wild(dataclasses.replace(fresh, memory=b""), handover())
+
+
 def test_an_own_handler_could_lead_out_of_it() -> None:
     own, stack = {0x20: b"\x00\x7e\x00\x00"}, {0x30000: bytes(0x8000)}
     assert not runs_wild(sled(own, stack, flags=IF), handover())

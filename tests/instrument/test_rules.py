@@ -38,6 +38,7 @@ from harness.observation import (
     Unplugged,
     sector_digest,
 )
+from harness.outcome.future import CHANGES_ITSELF, future
 from harness.outcome.kinds import (
     KINDS,
     NEXT_DEVICE,
@@ -310,9 +311,9 @@ def test_samples_between_two_states_are_nothing_new(how: str) -> None:
     assert ends(sample(1.5), cpu(1.6), Screen(1.6, "", ""), sample(1.7)) == Hung(how)
 
 
-def zeros(at: float, place: int) -> Frozen:
+def zeros(at: float, place: int, flags: int = 0) -> Frozen:
     """In zeros up to the end of the segment."""
-    return frozen(bytes(64), {0x7C00: bytes(0x8400)}, at=at, EIP=place, EBX=0x6000)
+    return frozen(bytes(64), {0x7C00: bytes(0x8400)}, at=at, flags=flags, EIP=place, EBX=0x6000)
 
 
 def at_work(at: float) -> Frozen:
@@ -320,36 +321,58 @@ def at_work(at: float) -> Frozen:
     return frozen("in al, 0x60\njmp 0x7c00", at=at)
 
 
+def in_zeros(place: int, flags: int = 2) -> CpuSample:
+    """A look at a processor that executes zeros."""
+    return dataclasses.replace(cpu(1.6, 0, place, flags=flags), code=bytes(16))
+
+
 def test_where_the_end_of_a_segment_leads_is_known_once_it_was_further_on() -> None:
-    on, back = zeros(1.5, 0x8000), zeros(1.7, 0x7E00)
+    on, back = zeros(1.7, 0x8000), zeros(1.5, 0x7E00)
     assert ends(on, back) == Hung("runaway")
     assert ends(back, on) is None
     assert ends(back, on, zeros(1.9, 0x8800)) is None
-    first, further, down, last = (
-        dataclasses.replace(cpu(1.6, 0, ip), code=bytes(16))
-        for ip in (0x7E00, 0xF000, 0xE000, 0xF100)
-    )
+    first, further, down, last = map(in_zeros, (0x7E00, 0xF000, 0xE000, 0xF100))
     in_the_bios, in_code = cpu(1.6), cpu(1.6, 0, 0x7C00)
-    assert ends(back, first, further, in_code, on) is None, "it is where the end leads to"
     assert ends(back, first, in_the_bios, further, last, zeros(1.8, 0xF200)) is None
     assert ends(back, first, further, down, on) == Hung("runaway")
-    assert ends(back, first, further, down, on, HostEvent(1.8, "RESET", True), back, on) == Hung(
-        "runaway"
-    )
+    reset = HostEvent(1.8, "RESET", True)
+    assert ends(back, first, further, down, on, reset, back, on) == Hung("runaway")
+    assert ends(back, first, further, in_code, on) is None, "it got out of the zeros"
+
+
+def test_the_same_place_again_is_further_on_too_if_it_ran_meanwhile() -> None:
+    assert ends(zeros(1.5, 0x7E00), zeros(1.8, 0x7E00)) is None, "it may not have run at all"
+    assert ends(zeros(1.5, 0x7E00), zeros(1.8, 0x7E00, flags=0x44)) == Hung("runaway")
+
+
+def test_a_look_among_the_vectors_says_nothing() -> None:
+    among = dataclasses.replace(cpu(1.6, 0, 1), code=b"\x53" * 16)
+    stream = [zeros(1.5, 0x7E00), in_zeros(0xF000), among, in_zeros(0xE000), zeros(1.8, 0xF000)]
+    assert ends(*stream) == Hung("runaway")
+    assert ends(*(seen for seen in stream if seen != in_zeros(0xE000))) is None
 
 
 def test_further_on_before_it_ran_wild_says_nothing() -> None:
     on, off = cpu(1.4, 0, 0xF000), cpu(1.5, 0, 0x7E00)
-    stream = [on, off, zeros(1.5, 0x7E00), cpu(1.6, 0, 0x8000), zeros(1.7, 0x8000)]
-    assert ends(*stream) is None
-    on_zeros, off_zeros = (dataclasses.replace(seen, code=bytes(16)) for seen in (on, off))
     late = [zeros(1.5, 0x7E00), zeros(1.7, 0x8000)]
+    assert ends(on, off, *late) is None
+    on_zeros, off_zeros = in_zeros(0xF000), in_zeros(0x7E00)
     assert ends(on_zeros, off_zeros, *late) == Hung("runaway"), "it ran wild already"
     assert ends(on_zeros, off, *late) is None
     assert ends(on, off_zeros, *late) is None
     assert ends(on_zeros, BiosLine(1.4, ""), off_zeros, *late) is None
     wild = [zeros(1.5, 0x7E00), on, off, at_work(1.6), zeros(1.7, 0x7E00), zeros(1.8, 0x8000)]
     assert ends(*wild) is None
+
+
+def test_zeros_that_change_themselves_are_wild_once_it_was_further_on() -> None:
+    def changing(at: float, place: int) -> Frozen:
+        """In zeros, each of which adds AL to the byte that comes next."""
+        return frozen("", {0x7C00: bytes(0x8400)}, at=at, EIP=place, EAX=1, EBX=place + 0x100)
+
+    assert future(changing(1.5, 0x8000)).end == CHANGES_ITSELF
+    assert ends(changing(1.5, 0x9000), changing(1.7, 0x8000)) == Hung("runaway")
+    assert ends(changing(1.5, 0x8000), changing(1.7, 0x9000)) is None
 
 
 PROGRESS: tuple[Observation, ...] = (
