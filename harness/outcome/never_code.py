@@ -80,7 +80,7 @@ def runs_wild(frozen: Frozen, handover: Handover | None) -> bool:
     It may bounce off the BIOS's bare IRET, which answers the invalid opcodes that it stumbles
     over. Interrupts come and go, as long as their handlers are the BIOS's.
     """
-    if frozen.mode in (Frozen.REAL, Frozen.FLAT_32) and ADAPTER <= frozen.linear < BIOS:
+    if frozen.mode in (Frozen.REAL, Frozen.FLAT_32) and ADAPTER <= _place(frozen) < BIOS:
         return True
     if frozen.mode == Frozen.REAL and frozen["EIP"] > 0xFFFF:
         return True  # a PC's processor has an exception there, QEMU runs on
@@ -97,6 +97,18 @@ def runs_wild(frozen: Frozen, handover: Handover | None) -> bool:
     ):
         return False
     return not interrupts_could_end(frozen, handover)
+
+
+def _place(frozen: Frozen) -> int:
+    """Where it executes: at the BIOS's bare IRET, where that leads."""
+    if not (frozen.mode == Frozen.REAL and BIOS <= frozen.linear < BIOS_END):
+        return frozen.linear
+    top = frozen["SS"] * 16 + (frozen["ESP"] & 0xFFFF)
+    page, place = top & ~(PAGE - 1), top & (PAGE - 1)
+    stack = frozen.pages().get(page, b"")[place : place + 4]
+    if code_at(frozen)[0] != IRET or len(stack) < 4:
+        return frozen.linear
+    return int.from_bytes(stack[2:], "little") * 16 + int.from_bytes(stack[:2], "little")
 
 
 def _behind_zeros(frozen: Frozen) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from states import EBDA, IF, IRET_AT, LETTERS, ORIGIN, frozen, handover
+from states import EBDA, IF, IRET_AT, LETTERS, ORIGIN, STACK, frozen, handover
 
 from harness.observation import Frozen, Handover
 from harness.outcome.future import CLOSED, OVER_THE_EDGE, Block, future
@@ -154,6 +154,12 @@ def test_display_memory_is_no_place_for_code() -> None:
     assert runs_wild(frozen("", CS=0xB800, EIP=0), handover())
     assert runs_wild(frozen("", CS=0xA000, EIP=0xFFFF), handover())
     assert runs_wild(frozen("", mode=Frozen.FLAT_32, EIP=0xB8000), handover())
+    bounced = {STACK: b"\x00\x00\x00\xa0"}
+    iret = IRET_AT - 0xF0000
+    assert runs_wild(frozen("", bounced, CS=0xF000, EIP=iret), handover())
+    assert not runs_wild(frozen("", bounced, {IRET_AT: b"\x90"}, CS=0xF000, EIP=iret), handover())
+    called = {STACK: b"\x00\x7c\x00\x00", 0x7C00: b"\xe4\x60"}
+    assert not runs_wild(frozen("", called, CS=0xF000, EIP=iret), handover())
     assert not runs_wild(frozen("", CS=0x9FFF, EIP=0xF), handover())
     assert not runs_wild(frozen("", CS=0xC000, EIP=0), handover())
 
