@@ -59,17 +59,23 @@ class Observation:
     def from_json(line: str) -> Observation:
         """Read a line that `to_json` wrote. Raises ValueError for anything else."""
         fields = json.loads(line)
-        kind = fields.pop("kind", "") if isinstance(fields, dict) else ""
-        cls = _KINDS.get(str(kind))
-        if cls is None or {field.name for field in dataclasses.fields(cls)} != fields.keys():
+        kind = str(fields.pop("kind", "")) if isinstance(fields, dict) else ""
+        types = _types(kind)
+        if kind not in _KINDS or types.keys() != fields.keys():
             raise ValueError(f"not an observation: {line[:80]!r}")
-        for field in dataclasses.fields(cls):
-            value = fields.get(field.name)
-            if field.type == "bytes" and isinstance(value, str):
-                fields[field.name] = bytes.fromhex(value)
+        for name, value in fields.items():
+            if types[name] == "bytes" and isinstance(value, str):
+                fields[name] = bytes.fromhex(value)
             elif isinstance(value, list):
-                fields[field.name] = tuple(value)
-        return cls(**fields)
+                fields[name] = tuple(value)
+        return _KINDS[kind](**fields)
+
+
+@functools.lru_cache
+def _types(kind: str) -> dict[str, Any]:
+    """The types of an observation's fields, as they are written here, by name."""
+    cls = _KINDS.get(kind)
+    return {field.name: field.type for field in dataclasses.fields(cls)} if cls else {}
 
 
 # --- the gadget -----------------------------------------------------------------------------

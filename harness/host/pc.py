@@ -51,6 +51,10 @@ BIOS_LINE_LIMIT = 4096
 
 MEGABYTES = 64
 
+STOPPED = ("paused", "prelaunch")
+"""QEMU's states of a machine that QMP stopped. The second when it was just about to be reset: QEMU
+resets it then all the same (softmmu/runstate.c, main_loop_should_exit)."""
+
 PRESS_SECONDS = 5.0
 """How long a machine may be stopped while a key is to be pressed. It takes milliseconds."""
 
@@ -202,7 +206,7 @@ class Pc:
         """
         with self._hold:
             self._stop()
-            if self._qemu.execute("query-status")["status"] != "paused":
+            if self._qemu.execute("query-status")["status"] not in STOPPED:
                 # The debugger has it, and lets it run on at any moment.
                 self._since, self._starved = time.monotonic(), self._qemu.starved()
                 return

@@ -203,6 +203,11 @@ def _ahead(frozen: Frozen, page: Callable[[int], bytes]) -> Future:
     return seen
 
 
+@functools.cache
+def _decoder(bits: int) -> capstone.Cs:
+    return capstone.Cs(capstone.CS_ARCH_X86, bits)
+
+
 class _Look:
     """One look ahead."""
 
@@ -212,8 +217,7 @@ class _Look:
         self._real = frozen.mode == Frozen.REAL
         mode = unicorn.UC_MODE_16 if self._real else unicorn.UC_MODE_32
         self._uc = _ENGINE.Uc(unicorn.UC_ARCH_X86, mode)
-        bits = capstone.CS_MODE_16 if self._real else capstone.CS_MODE_32
-        self._decoder = capstone.Cs(capstone.CS_ARCH_X86, bits)
+        self._decoder = _decoder(capstone.CS_MODE_16 if self._real else capstone.CS_MODE_32)
         self._checked: dict[tuple[int, bytes], _Checked] = {}
         self._first: dict[int, bytes] = {}
         """What was in each page that is mapped now, before anything was done to it."""

@@ -265,16 +265,19 @@ class Judge:
         wait_threads). And in whatever round: of a reset and of a line of the BIOS's, which come
         by different ways, the one that was first may be seen last.
         """
+        if len(rounds) < RESETS or set(rounds[0]) - set().union(*rounds[1:]):
+            return False
+        in_rounds = Counter(text for words in rounds for text in set(words))
+        if any(times < RESETS for times in in_rounds.values()):
+            return False
         half = len(rounds) // 2
         early, late = (
             Counter(text for words in part for text in words)
             for part in (rounds[:half], rounds[half:])
         )
-        in_rounds = Counter(text for words in rounds for text in set(words))
-        return len(rounds) >= RESETS and all(
-            # What is said ever more often, or more seldom, counts.
-            times >= RESETS and early[text] <= 2 * late[text] and late[text] <= 2 * early[text]
-            for text, times in in_rounds.items()
+        # What is said ever more often, or more seldom, counts.
+        return all(
+            early[text] <= 2 * late[text] and late[text] <= 2 * early[text] for text in in_rounds
         )
 
     def _loop(self, count: int) -> ResetLoop:

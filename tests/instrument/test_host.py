@@ -588,6 +588,28 @@ def test_a_host_at_rest_uses_no_processor_and_goes_on(tmp_path: Path) -> None:
         pc.close()
 
 
+@pytest.mark.rig
+def test_a_host_that_was_about_to_be_reset_when_it_was_stopped_goes_on(tmp_path: Path) -> None:
+    """QEMU is in another state then: nobody else would let it run on."""
+    write_boot_disk(tmp_path / "disk", "test")
+    recorder = Recorder()
+    pc = Pc("ehci", "seabios", tmp_path / "disk", recorder, tmp_path, cable=False)
+    try:
+        pc.release()
+        pc._qemu.execute("stop")
+        pc.reset()
+        late = time.monotonic() + 10
+        while pc._qemu.execute("query-status")["status"] != "prelaunch":
+            assert time.monotonic() < late, "it was not reset"
+        pc.look(None)
+        assert any(isinstance(s, CpuSample) for s in recorder.seen())
+        assert recorder.wait_until(
+            lambda seen: any(isinstance(s, BiosLine) and s.text.startswith(MARK) for s in seen), 30
+        ), "it did not run on"
+    finally:
+        pc.close()
+
+
 class DeadPc:
     """A PC that has nothing more to show."""
 
