@@ -111,7 +111,8 @@ def stop_run(
     assert not left
     assert took < GONE_SECONDS, f"the last process was gone after {took:.2f} s"
     # Until Python has started, before any line of ours, a signal is its own affair.
-    python_starts = "Fatal Python error: init" in stderr and str(ROOT / "harness") not in stderr
+    starting = "Fatal Python error: init" in stderr or "_run_module_as_main" in stderr
+    python_starts = starting and str(ROOT / "harness") not in stderr
     assert "Traceback" not in stderr or python_starts
     after = set((cache / "runs").iterdir()) if (cache / "runs").is_dir() else set()
     if number == signal.SIGKILL:
