@@ -390,8 +390,7 @@ class Host:
         files promise. `press` is a moment at which Ctrl-Alt-Del is pressed on the PC's own
         keyboard. `next_device` is the image of the disk that comes second, by default one that
         boots; `seconds` of the host's own time may go by without a proof, CASE_SECONDS unless it
-        is given. Raises NotJudged when
-        the case cannot say anything, RigFault when the rig failed.
+        is given. Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
         """
         rig = self._rig
         rig.record.controller = controller

@@ -227,7 +227,6 @@ def test_the_order_of_words_and_the_moment_of_a_reset_may_change() -> None:
 @pytest.mark.parametrize(
     "counts",
     [
-        lambda n: [f"attempt {n}"],
         lambda n: ["attempt failed"] * n,
         lambda n: ["retry"] * (RESETS if n == RESETS - 1 else 0),
         lambda n: ["copying"] * 2 if n < RESETS // 2 else ["verifying"] * 2,
