@@ -232,5 +232,5 @@ def look(qemu: Qemu, memory: GuestMemory, *, freeze: bool) -> Look:
         memory=b"",
     )
     # A copy: the machine runs on while it is looked ahead.
-    copy = memory.read(0, REAL_MODE_END if seen.real_mode else memory.size)
+    copy = memory.copy(REAL_MODE_END if seen.real_mode else memory.size)
     return Look(sample, frozen, lambda address: copy[address : address + PAGE])

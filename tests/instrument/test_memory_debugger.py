@@ -15,7 +15,7 @@ from harness.errors import QemuError
 from harness.host.debugger import Debugger
 from harness.host.memory import GuestMemory
 from harness.host.pc import BOOT_SECTOR, TABLES, Pc
-from harness.observation import BiosLine, Handover, Observation, Recorder
+from harness.observation import PAGE, BiosLine, Handover, Observation, Recorder
 from harness.outcome.rules import MARK
 from images.payload import write_boot_disk
 
@@ -42,6 +42,30 @@ def test_there_is_nothing_outside_of_memory() -> None:
         assert memory.read(SIZE, 16) == b""
         assert memory.read(-1, 16) == b"", "not from its end"
         assert memory.read(1 << 63, 16) == b""
+    finally:
+        memory.close()
+
+
+@pytest.mark.parametrize("end", [PAGE, 0x9001, SIZE - 1, SIZE, SIZE + PAGE])
+def test_a_copy_is_all_of_memory_and_stays_as_it_was(end: int) -> None:
+    memory = GuestMemory(SIZE)
+    try:
+        for address in (0, 0x8FFE, 0x20000, SIZE - 3):
+            os.pwrite(memory.fd, b"\x01\x02\x03", address)
+        held = memory.read(0, end)
+        copy = memory.copy(end)
+        os.pwrite(memory.fd, b"\xff" * 16, 0)
+        assert copy[:] == held
+    finally:
+        memory.close()
+
+
+def test_a_copy_fills_no_hole() -> None:
+    memory = GuestMemory(SIZE)
+    try:
+        os.pwrite(memory.fd, b"\x01", 0x5000)
+        assert memory.copy(SIZE)[0x5000] == 1
+        assert os.fstat(memory.fd).st_blocks * 512 == PAGE
     finally:
         memory.close()
 
