@@ -12,6 +12,7 @@ gadget), its "usb-guest" is the end that uses the device (our host).
 from __future__ import annotations
 
 import dataclasses
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -193,11 +194,18 @@ class FilterReject(Packet):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterFilter(Packet):
-    """The rules by which an end takes or refuses devices, in usbredirfilter's own text."""
+    """The rules by which an end takes or refuses devices, in usbredirfilter's own text.
+
+    Class, vendor, product, version and 0 or 1, with "," between them and "|" between rules; -1
+    stands for any (usbredirfilter.h).
+    """
 
     code: ClassVar[int] = 23
     needs: ClassVar[Cap] = Cap.FILTER
     carries: ClassVar[bool] = True
+    _NUMBER: ClassVar[str] = r"(-1|0x[0-9a-fA-F]{1,4}|[1-9][0-9]{0,4}|0)"
+    _RULE: ClassVar[str] = rf"(-1|0x[0-9a-fA-F]{{1,2}}|[1-9][0-9]{{0,2}}|0)(,{_NUMBER}){{3}},[01]"
+    _RULES: ClassVar[re.Pattern[str]] = re.compile(rf"{_RULE}(\|{_RULE})*")
     rules: str
 
     @classmethod
@@ -209,6 +217,10 @@ class FilterFilter(Packet):
 
     def _write(self, shared: Cap) -> tuple[tuple[Any, ...], Data]:
         return (), self.rules.encode("latin-1") + b"\0"
+
+    def complaint(self, sender: Side) -> str | None:
+        """Rules, and nothing else: libusbredirparser throws others away."""
+        return None if self._RULES.fullmatch(self.rules) else "its rules cannot be read"
 
 
 # --- the device comes, describes itself and goes --------------------------------------------
