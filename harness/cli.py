@@ -96,6 +96,27 @@ def validate_command(
         click.echo(line)
 
 
+@command.command("probe")
+@click.option(
+    "--firmware",
+    default="fixed",
+    show_default=True,
+    metavar="NAME|PATH",
+    help="as for validate",
+)
+@click.option("-k", "keyword", default="", metavar="WORD", help="only checks with it in their name")
+@click.option("--wire", is_flag=True, help="show what crossed the cable for each check")
+def probe_command(firmware: str, keyword: str, wire: bool) -> None:
+    """Ask the firmware's drive itself, without a PC, and judge its answers by the standards.
+
+    Exit status: 0 nothing broken, 1 the drive breaks a clause, 2 wrong usage or unusable input,
+    3 the rig failed.
+    """
+    from harness.probing import probe  # only now, as above
+
+    sys.exit(probe(firmware, keyword, wire=wire))
+
+
 def main() -> None:
     """Entry point: every error is one line and its exit status.
 

@@ -62,12 +62,29 @@ class CableError(RigFault):
     """The USB link between gadget and host broke or carried nonsense."""
 
 
+class TransferFailed(CableError):
+    """The device did not carry out what it was asked over the cable; `status` says how."""
+
+    def __init__(self, what: str, status: str) -> None:
+        """`what` was asked, such as "64 bytes for endpoint 02"."""
+        super().__init__(f"{what}: {status}")
+        self.status = status
+
+
+class DeviceLeft(CableError):
+    """There is no device on the cable, or no more."""
+
+
 class DeadlineExpired(RigFault):
     """Something that the rig waited for did not come in its time."""
 
 
 class FirmwareFault(BootgateError):
     """The firmware under test did something that leaves the host nothing to look at."""
+
+
+class Misbehaved(FirmwareFault):
+    """The drive did what Bulk-Only Transport does not let it do."""
 
 
 class NotJudged(BootgateError):

@@ -22,7 +22,10 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import IO
+
+import psutil
 
 from harness.errors import DiskFull, RigFault, ToolError
 
@@ -76,6 +79,34 @@ def locked(path: Path) -> Iterator[None]:
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[list[int]]:
+    """Within, a signal ends all processes of the run at once, then unwinds this one.
+
+    Yields a list that holds the signal's number afterwards. The workers are killed, not
+    asked: what they started dies with them (harness/owner.py), and their files are ours.
+    A signal that is ignored already, as SIGHUP is under nohup(1), stays so.
+    """
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        first = not received
+        received.append(number)
+        for child in psutil.Process().children():
+            child.kill()
+        if first:
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class RunFolder:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import usb.core
+
 from harness.cable.conversation import transcript
+from harness.cable.direct import Direct
+from harness.cable.pyusb import Backend
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
 from harness.equipment import Equipment
@@ -56,6 +60,7 @@ from harness.outcome.wire import (
     slow_answer,
 )
 from harness.owner import disk, escaped_lines, printable
+from harness.probe.bulk_only import Drive
 from images.emmc import write_emmc
 from images.payload import write_boot_disk
 
@@ -344,6 +349,29 @@ class Gadget:
         gadget nobody does. Raises as `luns` does.
         """
         return self._vm is not None and self._vm.press_ctrl_alt_del()
+
+    @contextlib.contextmanager
+    def drive(self, *, read_only: bool = False) -> Iterator[Drive]:
+        """The drive, to be asked directly (`harness.probe`), with the cable in no host.
+
+        `read_only`: its medium should be. What is said is in the case's evidence. Raises
+        FirmwareFault when the gadget has no drive or is not on the bus, NotJudged for a limit of
+        the rig, RigFault when the rig failed.
+        """
+        if self.collision is not None:
+            raise self.collision
+        if self.relay is None or not self.plugged:
+            raise FirmwareFault(f"the gadget is not on the bus; {self.script}")
+        rig = self._rig
+        self.hurry(True)
+        capture = rig._evidence / "usb-probe.pcap"
+        with contextlib.closing(Direct(self.relay, rig.recorder, capture)) as direct:
+            rig.record.evidence.append(capture.name)
+            direct.wait_device(Deadline.after(PLUG_SECONDS, "the gadget to cross the cable"))
+            device = usb.core.find(backend=Backend(direct))
+            device.set_configuration()
+            yield Drive(device, read_only=read_only)
+        self.hurry(False)
 
     def hurry(self, busy: bool) -> None:
         """Let the gadget's end of the cable have the processor, or leave it to others."""

@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import chdir, contextmanager, redirect_stderr
+from collections.abc import Sequence
+from contextlib import chdir, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import psutil
 import pytest
 
 from harness import __version__
@@ -34,7 +31,7 @@ from harness.outcome.verdict import (
     failed_controls,
     verdict,
 )
-from harness.owner import RunFolder, printable
+from harness.owner import RunFolder, printable, stoppable
 from harness.plugin import (
     FILE,
     RESULT,
@@ -99,40 +96,12 @@ _UNUSED = ("terminal", "cacheprovider", "tmpdir")
 """pytest's own plugins that a run does without."""
 
 
-@contextmanager
-def _stoppable() -> Iterator[list[int]]:
-    """Within, a signal ends all processes of the run at once, then unwinds this one.
-
-    Yields a list that holds the signal's number afterwards. The workers are killed, not
-    asked: what they started dies with them (harness/owner.py), and their files are ours.
-    A signal that is ignored already, as SIGHUP is under nohup(1), stays so.
-    """
-    received: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        first = not received
-        received.append(number)
-        for child in psutil.Process().children():
-            child.kill()
-        if first:
-            raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in heard}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def validate(choice: Choice) -> int:
     """Run the cases, write the report, print the summary; returns the exit status.
 
     Raises UsageError and RigFault when nothing could be run.
     """
-    with _stoppable() as signals:
+    with stoppable() as signals:
         try:
             return _validate(choice, signals)
         except (Exception, KeyboardInterrupt):

@@ -7,6 +7,8 @@ REQUIREMENTS = {
     "when 55AA is missing",
     "EMPTY-5": "nothing chosen: from the BIOS's keyboard initialisation on until the next device "
     "runs, Ctrl-Alt-Del on the host's own keyboard resets it",
+    "EMPTY-6": "nothing chosen, on the wire: the drive is removable, and once UNIT ATTENTION is "
+    "drained it answers 02/3A and gives no data",
     "SAFE-1": "no LUN is backed by a block device of the device, unless the gate file names it",
     "MEDIA-1": "a gate file with a path: that image is in the drive and boots",
     "TOGGLE-3": "gate file deleted by hand: the host boots",

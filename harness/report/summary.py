@@ -83,7 +83,7 @@ def print_summary(
         _say_evidence(console, run, control)
     cases = [case for case in cases if not case.control]
     if verdicts:
-        _say_table(console, _table(verdicts, cases))
+        say_table(console, _table(verdicts, cases))
     for verdict in verdicts:
         if verdict.verdict == "broken":
             _say_broken(console, run, verdict, [c for c in cases if c.requirement == verdict.id])
@@ -95,7 +95,7 @@ def print_summary(
     say(console, sentence, style)
 
 
-def _say_table(console: Console, table: Table) -> None:
+def say_table(console: Console, table: Table) -> None:
     """Print the table; where nobody watches, as wide as it is, so that no word is split."""
     options = console.options
     if not on_terminal(console):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from cable import fault_at_read
+from oracle import Oracle, agrees, as_heard
 
 from harness.cable.conversation import transcript
+from harness.cable.usbredir import Hello, Packet, Side, encode
 from harness.equipment import prepare
 from harness.firmware import Gate, Shape, open_firmware
 from harness.host.pc import CONTROLLERS
@@ -99,6 +101,31 @@ def test_a_host_whose_drive_falls_silent_while_it_reads(reading: Rig) -> None:
     assert not any(isinstance(o, ScsiReply | Unplugged) for o in seen)
     assert_given_up_after_its_patience(seen)
     assert_boots_when_mended(reading)
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_the_real_library_hears_what_crosses_the_cable(reading: Rig, controller: str) -> None:
+    relay = reading.gadget.relay
+    assert relay is not None
+    crossed: list[tuple[Side, Packet]] = []
+    pass_on = relay.forward
+
+    def forward(packet: Packet, to: Side) -> None:
+        crossed.append((to, packet))
+        pass_on(packet, to)
+
+    relay.forward = forward  # type: ignore[method-assign]
+    boot = reading.host.boot(controller)
+    assert boot.outcome == Booted(MEDIUM), boot.explain()
+    caps = relay._caps()
+    for side in Side:
+        packets = [p for to, p in crossed if to is side and not isinstance(p, Hello)]
+        assert len(packets) > 20
+        oracle = Oracle(side, caps)
+        assert oracle.feed(b"".join(p.raw or encode(p, side.other, caps) for p in packets))
+        for packet, theirs in zip(packets, oracle.heard, strict=True):
+            assert agrees(as_heard(packet, caps.shared), theirs)
+        oracle.close()
 
 
 def test_a_boot_sector_is_traced_to_the_drive(reading: Rig) -> None:

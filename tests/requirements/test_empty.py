@@ -11,6 +11,8 @@ from harness.host.pc import BIOSES, CONTROLLERS, DEFAULT_BIOS
 from harness.outcome.kinds import NEXT_DEVICE, Booted
 from harness.outcome.moments import Moment
 from harness.plugin import full, requirement
+from harness.probe.checks import EMPTY_6, Held
+from harness.probe.run import findings
 from harness.rig import Rig
 from images.emmc import DATA_PARTITIONS
 
@@ -23,6 +25,14 @@ SITUATIONS = [
     pytest.param(Shape.FACTORY, "blank", id="factory-blank", marks=full),
 ]
 """The gadget's functions beside the drive, and what the device's data partition holds."""
+
+ASKED_DIRECTLY = [
+    pytest.param(Shape.HID_AND_STORAGE, "exfat", id="hid_and_storage-exfat"),
+    pytest.param(Shape.FACTORY, "exfat", id="factory-exfat"),
+    pytest.param(Shape.HID_AND_STORAGE, "ext4", id="hid_and_storage-ext4", marks=full),
+    pytest.param(Shape.HID_AND_STORAGE, "blank", id="hid_and_storage-blank", marks=full),
+]
+"""What is on the data partition matters only to a firmware that shows it, and that shows."""
 
 OTHER_CONTROLLERS = [pytest.param(c, marks=full) for c in CONTROLLERS if c != "ehci"]
 """Beside EHCI, which `fast_controller` is unless the user says otherwise."""
@@ -104,3 +114,16 @@ def test_ctrl_alt_del_is_honoured_at_any_moment(
     rig.gadget.start(gate=Gate.EMPTY, data_partition=data_partition)
     boot = rig.host.boot(fast_controller, bios=bios, press=moment)
     assert boot.keyboard_alive, boot.explain()
+
+
+@requirement("EMPTY-6")
+@pytest.mark.parametrize(("shape", "data_partition"), ASKED_DIRECTLY)
+def test_the_drive_itself_says_that_it_is_empty(
+    rig: Rig, shape: Shape, data_partition: str, fast_controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, shape=shape, data_partition=data_partition)
+    with rig.gadget.drive() as drive:
+        found = list(findings(drive, Held.NOTHING, EMPTY_6))
+    rig.host.boot(fast_controller, must_ask_drive=False)
+    broken = [finding for finding in found if finding.result != "kept"]
+    assert not broken, "; ".join(map(str, broken))
