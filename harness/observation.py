@@ -136,6 +136,13 @@ class CableMended(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class CableBent(Observation):
+    """The cable changed what crosses here: `how` says at which packet, and into what."""
+
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
 class BusReset(Observation):
     """The host reset the USB device."""
 

@@ -36,6 +36,7 @@ from harness.cable.usbredir import (
 from harness.observation import (
     SECTOR,
     BusReset,
+    CableBent,
     CableCut,
     CableMended,
     CableMuted,
@@ -400,6 +401,8 @@ def transcript(stream: Iterable[Observation]) -> str:
                 text = "the gadget is mute from here on"
             case CableMended():
                 text = "the cable is mended"
+            case CableBent():
+                text = f"the cable bends {o.how}"
             case InterruptPolling():
                 text = (
                     f"endpoint {o.endpoint:02X} is polled: interface {o.interface}, class "

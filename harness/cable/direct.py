@@ -193,14 +193,11 @@ class Direct:
         self._send(asked)
         answer = self._answer(asked, kind, deadline)
         if answer is None:
-            # It has an answer all the same, once (usb-redirection-protocol.md).
+            # It has an answer all the same, once (usb-redirection-protocol.md), whatever that
+            # says: a host that gave up does not look at it.
             self._send(CancelDataPacket(id=asked.id))
             grace = Deadline.after(CANCEL_SECONDS, "the gadget's end to give a transfer up")
-            answer = self._answer(asked, kind, grace)
-            if answer is None:
-                raise grace.failure()
-            if getattr(answer, "status", 0) == Status.CANCELLED:
-                raise deadline.failure()
+            raise (grace if self._answer(asked, kind, grace) is None else deadline).failure()
         return self._checked(answer, _words(asked))
 
     def _answer(self, asked: Packet, kind: type[_Answer], deadline: Deadline) -> _Answer | None:

@@ -22,16 +22,19 @@ host that never leaves, to each host it is a gadget's end that starts with it:
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import queue
 import selectors
 import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from harness.cable.bends import Bender
 from harness.cable.capture import Capture
 from harness.cable.conversation import Conversation, Make
 from harness.cable.faults import Silence, answers
@@ -76,6 +79,7 @@ from harness.cable.usbredir import (
 from harness.deadline import Deadline
 from harness.errors import CableError, RigFault
 from harness.observation import (
+    CableBent,
     CableCut,
     CableMended,
     CableMuted,
@@ -297,6 +301,9 @@ class Relay:
         self._left = "no host is plugged in"
         self._cut = False
         self._muted = False
+        self._bender: Bender | None = None
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._counter = itertools.count()
         self._changed = threading.Condition()
         self._plugged: Plugged | None = None
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -399,6 +406,14 @@ class Relay:
 
     # --- faults -----------------------------------------------------------------------------
 
+    def bend(self, bender: Bender | None) -> None:
+        """Have `bender` say what crosses in place of each packet, from the next host's plug on."""
+
+        def work() -> None:
+            self._bender = bender
+
+        self._do(work)
+
     def cut(self) -> None:
         """Pull the cable: the host is told that its device left, and nothing crosses any more.
 
@@ -456,14 +471,37 @@ class Relay:
     # --- where packets cross ----------------------------------------------------------------
 
     def forward(self, packet: Packet, to: Side) -> None:
-        """Pass one packet on to that end, and take note of it: every packet goes through here.
+        """Pass one packet on to that end, as the bends have it: every packet goes through here.
 
-        A packet that does not reach this (cut, mute) has not crossed and is not observed. To
-        bend the cable further, override or replace it: a packet that reaches it later is
-        observed then, and `cut`, `mute` and `mend` may be called from there. Called on the
-        cable's own thread. The relay's good-byes in the name of a host that left, its hello
-        and its acknowledgements to the gadget's end do not pass here.
+        A packet that does not reach this (cut, mute) has not crossed and is not observed. It may
+        be replaced, and `cut`, `mute` and `mend` be called from there. Called on the cable's own
+        thread. The relay's good-byes in the name of a host that left, its hello and its
+        acknowledgements to the gadget's end do not pass here.
         """
+        host = self._host
+        if host is None or self._bender is None:
+            self._cross(packet, to)
+            return
+        bent, bend = self._bender.bend(packet, to)
+        if bend is not None:
+            how = str(bend)
+            self._observe(lambda at: CableBent(at, how))
+        for back in bent.back:
+            self._cross(back, to.other)
+        if bent.seconds:
+            self._after(bent.seconds, partial(self._cross_late, host, bent.on, to))
+        else:
+            for crossing in bent.on:
+                self._cross(crossing, to)
+
+    def _cross_late(self, host: _Host, packets: Sequence[Packet], to: Side) -> None:
+        """Pass packets on that were held back, if both ends are still those of then."""
+        if self._host is host and host.connected:
+            for packet in packets:
+                self._cross(packet, to)
+
+    def _cross(self, packet: Packet, to: Side) -> None:
+        """Write it to that end, and take note of it."""
         host = self._host
         if host is None:
             return
@@ -630,17 +668,28 @@ class Relay:
     def _run(self) -> None:
         while not self._closing:
             self._watch()
-            for key, events in self._selector.select():
+            for key, events in self._selector.select(self._next_due()):
                 if key.data is None:
                     self._wake.recv(4096)
                 elif key.data in self._watched:
                     self._guarded(key.data, partial(self._serve, key.data, events))
             while not self._work.empty():
                 self._work.get()()
+            while self._due and self._due[0][0] <= time.monotonic():
+                self._guarded(self._gadget, heapq.heappop(self._due)[2])
             if self._host and self._host.capture:
                 self._guarded(self._host.end, self._host.capture.flush)
             self._announce()
         self._shut()
+
+    def _after(self, seconds: float, work: Callable[[], None]) -> None:
+        """Have the thread do something later."""
+        moment = time.monotonic() + seconds
+        heapq.heappush(self._due, (moment, next(self._counter), work))
+
+    def _next_due(self) -> float | None:
+        """Seconds until there is something to do; None while there is not."""
+        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
 
     def _guarded(self, end: _End, work: Callable[[], None]) -> None:
         """Do something that concerns an end; if it fails, that end is given up."""

@@ -116,6 +116,8 @@ def refused(what: str) -> Iterator[None]:
     except usb.core.USBTimeoutError as error:
         raise Misbehaved(f"{what} was neither answered nor refused") from error
     except usb.core.USBError as error:
+        if error.errno == errno.EOVERFLOW:
+            raise Misbehaved(f"{what} was answered, not refused") from error
         if error.errno != errno.EPIPE:
             raise
     else:
