@@ -16,13 +16,14 @@ ORDER = [
     {"firmware"},
     {"gadget"},
     {"cable"},
+    {"probe"},
     {"host"},
     {"outcome"},
     {"equipment"},
     {"rig"},
     {"report"},
     {"plugin"},
-    {"validation"},
+    {"validation", "probing"},
     {"cli"},
 ]
 BY_STRING = {"import_module", "__import__"}

@@ -22,13 +22,15 @@ pytestmark = pytest.mark.rig
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
 KEPT = "EMPTY-1/hid_and_storage-exfat-ehci"
-MORE_CASES = (" (and 16 more cases)", ", EMPTY-4, EMPTY-5, SAFE-1")
+MORE_CASES = (" (and 16 more cases)", ", EMPTY-4, EMPTY-5, EMPTY-6, SAFE-1")
 """What the sample of a broken firmware says because it is of all cases."""
 
 
 def commands() -> list[str]:
     """The command lines of README's code blocks, without what is said beside them."""
-    found = re.findall(r"^(?: *run it again: )?(ci/\w+.*)$", "".join(BLOCKS), re.M)
+    found = re.findall(
+        r"^(?: *run it again: )?((?:ci/\w+|\.venv/bin/bootgate).*)$", "".join(BLOCKS), re.M
+    )
     return list(dict.fromkeys(re.split(r"\s{2,}", line)[0] for line in found))
 
 
@@ -86,7 +88,9 @@ def checkout(tmp_path: Path) -> Path:
 def test_command(command: str, checkout: Path, tmp_path: Path) -> None:
     words = shlex.split(command.replace("PATH", str(checkout)).replace("GITREF", "HEAD"))
     only_told = {"--list", "--help"} & set(words)
-    if not only_told and "-k" not in words:
+    if "probe" in words:
+        words += ["-k", "empty_test_unit_ready"]
+    elif not only_told and "-k" not in words:
         words += ["-k", KEPT]
     done = subprocess.run(
         [str(ROOT / words[0]), *words[1:]],
@@ -99,6 +103,8 @@ def test_command(command: str, checkout: Path, tmp_path: Path) -> None:
     assert done.returncode == status, done.stdout + done.stderr
     if "--list" in words:
         assert {KEPT, "control/stock_hangs"} <= set(done.stdout.splitlines())
+    elif "probe" in words:
+        assert "TEST UNIT READY: 02/3A" in done.stdout
     elif "--help" in words:
         for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help"}:
             assert re.search(rf"{option}\b", done.stdout), option
