@@ -222,6 +222,7 @@ class Rig:
         self._scratch = scratch
         self._evidence = evidence
         self._say = say
+        self._closed = False
         self.recorder = Recorder()
 
     @property
@@ -231,6 +232,9 @@ class Rig:
 
     def close(self) -> None:
         """Collect the evidence, then switch everything off. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.ExitStack() as stack:
             stack.callback(self.gadget.close)
             stack.callback(self.host.close)
@@ -364,7 +368,7 @@ class Gadget:
             raise FirmwareFault(f"the gadget is not on the bus; {self.script}")
         rig = self._rig
         self.hurry(True)
-        capture = rig._evidence / "usb-probe.pcap"
+        capture = rig._evidence / "usb-probe.pcapng"
         with contextlib.closing(Direct(self.relay, rig.recorder, capture)) as direct:
             rig.record.evidence.append(capture.name)
             direct.wait_device(Deadline.after(PLUG_SECONDS, "the gadget to cross the cable"))
@@ -467,8 +471,8 @@ class Host:
         )
         rig.gadget.hurry(True)
         if relay is not None and self._pc.cable is not None:
-            relay.attach(self._pc.cable, rig.recorder, rig._evidence / "usb.pcap")
-            rig.record.evidence.append("usb.pcap")
+            relay.attach(self._pc.cable, rig.recorder, rig._evidence / "usb.pcapng")
+            rig.record.evidence.append("usb.pcapng")
             if rig.gadget.plugged:
                 self._wait_plugged(relay)
         started = time.monotonic()

@@ -1,8 +1,9 @@
 """A capture of the wire that Wireshark opens, written while it happens.
 
-Classic pcap (IETF draft-ietf-opsawg-pcap) with link type LINKTYPE_USB_LINUX_MMAPPED (220):
-each record is a 64-byte usbmon header, little endian here, and the bytes moved. The
-header's layout is `struct usbmon_packet` in the kernel's Documentation/usb/usbmon.rst.
+pcapng (IETF draft-ietf-opsawg-pcapng) with link type LINKTYPE_USB_LINUX_MMAPPED (220): each
+packet is a 64-byte usbmon header, little endian here, and the bytes moved. The header's
+layout is `struct usbmon_packet` in the kernel's Documentation/usb/usbmon.rst. What the cable
+did to a packet stands in that packet's comment.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 
+from pcapng import FileWriter
+from pcapng.blocks import EnhancedPacket, InterfaceDescription, SectionHeader
+
+from harness import __version__
 from harness.cable import scsi
 from harness.cable.usbredir import (
     AltSettingStatus,
@@ -37,8 +42,6 @@ LINKTYPE_USB_LINUX_MMAPPED = 220
 SNAP_LENGTH = 64 * 1024
 """How many bytes of a transfer are kept."""
 
-_FILE_HEADER = struct.Struct("<IHHiIII")
-_RECORD_HEADER = struct.Struct("<IIII")
 _USBMON = struct.Struct("<QccBBHccqiiII8siiII")
 _SETUP = struct.Struct("<BBHHH")
 
@@ -71,23 +74,28 @@ class Capture:
         # come in the order of the questions.
         self._urbs: defaultdict[tuple[bytes, int], deque[int]] = defaultdict(deque)
         self._setups: dict[int, int] = {}
+        self._comments: list[str] = []
+        self._section = SectionHeader(
+            endianness="<", options={"shb_userappl": f"Bootgate {__version__}"}
+        )
+        self._section.new_member(
+            InterfaceDescription,
+            link_type=LINKTYPE_USB_LINUX_MMAPPED,
+            snaplen=_USBMON.size + SNAP_LENGTH,
+            options={"if_name": "cable"},
+        )
         try:
             self._file = path.open("wb", buffering=256 * 1024)
         except OSError as error:
             raise self._failure(error) from error
-        self._try(
-            lambda: self._file.write(
-                _FILE_HEADER.pack(
-                    0xA1B2C3D4,
-                    2,
-                    4,
-                    0,
-                    0,
-                    _USBMON.size + SNAP_LENGTH,
-                    LINKTYPE_USB_LINUX_MMAPPED,
-                )
-            )
-        )
+        self._try(self._begin)
+
+    def _begin(self) -> None:
+        self._writer = FileWriter(self._file, self._section)
+
+    def comment(self, text: str) -> None:
+        """Say something of the packet that is written next."""
+        self._comments.append(text)
 
     def write(self, packet: Packet, sender: Side, now: float) -> None:
         """Add what a packet stands for; `now` is in seconds since the epoch.
@@ -233,9 +241,17 @@ class Capture:
             0,
             0,
         )
-        sizes = (len(header) + len(kept), len(header) + len(data))
-        record = _RECORD_HEADER.pack(seconds, micros, *sizes) + header
-        self._try(lambda: (self._file.write(record), self._file.write(kept)))
+        stamp = seconds * 1_000_000 + micros  # the resolution when none is named
+        block = self._section.new_member(
+            EnhancedPacket,
+            timestamp_high=stamp >> 32,
+            timestamp_low=stamp & 0xFFFF_FFFF,
+            packet_len=len(header) + len(data),
+            packet_data=header + bytes(kept),
+            options={"opt_comment": self._comments} if self._comments else {},
+        )
+        self._comments = []
+        self._try(lambda: self._writer.write_block(block))
 
     def _try(self, work: Callable[[], object]) -> None:
         try:

@@ -486,6 +486,8 @@ class Relay:
         if bend is not None:
             how = str(bend)
             self._observe(lambda at: CableBent(at, how))
+            if host.capture:
+                host.capture.comment(f"bent: {how}")
         for back in bent.back:
             self._cross(back, to.other)
         if bent.seconds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_a_host_whose_drive_falls_silent_while_it_reads(reading: Rig) -> None:
 
 
 @pytest.mark.parametrize("controller", CONTROLLERS)
-def test_the_real_library_hears_what_crosses_the_cable(reading: Rig, controller: str) -> None:
+def test_the_real_library_and_wireshark_see_what_crosses(reading: Rig, controller: str) -> None:
     relay = reading.gadget.relay
     assert relay is not None
     crossed: list[tuple[Side, Packet]] = []
@@ -126,6 +127,21 @@ def test_the_real_library_hears_what_crosses_the_cable(reading: Rig, controller:
         for packet, theirs in zip(packets, oracle.heard, strict=True):
             assert agrees(as_heard(packet, caps.shared), theirs)
         oracle.close()
+    reading.close()
+    (capture,) = reading._evidence.glob("*.pcapng")
+    commands = [o.cdb[0] for o in boot.stream if isinstance(o, ScsiCommand)]
+    assert opcodes_of_wireshark(capture) == commands
+
+
+def opcodes_of_wireshark(capture: Path) -> list[int]:
+    """The operation codes of all SCSI commands in a capture, none of it malformed."""
+    command = ["tshark", "-n", "-r", str(capture), "-T", "fields", "-E", "separator=|"]
+    fields = ("_ws.malformed", "usbms.dCBWSignature", "scsi_sbc.opcode", "scsi_mmc.opcode")
+    command += [word for field in fields for word in ("-e", field)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    rows = [line.split("|") for line in done.stdout.splitlines()]
+    assert not [row for row in rows if row[0]], "malformed for Wireshark"
+    return [int(row[2] or row[3], 16) for row in rows if row[1]]
 
 
 def test_a_boot_sector_is_traced_to_the_drive(reading: Rig) -> None:
