@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.errors import ToolError
 from harness.owner import disk, find_tool
 from images.cache import digest, made
-from images.kernel import BASE, UDC, Kernel, unpacked_module
+from images.kernel import BASE, DRIVE, UDC, Kernel, unpacked_module
 
 SCRIPTS = Path(__file__).parent / "gadget_vm"
 PROGRAMS = {"usbredirect": "usbredirect", "usbip": "usbip", "usbipd": "usbip"}
@@ -80,10 +80,10 @@ def gadget_image(kernel: Kernel) -> GadgetImage:
 
 
 def _module_groups(kernel: Kernel) -> dict[str, list[Path]]:
-    """The module files of "base", and of each UDC without those of "base"."""
+    """The module files of "base", and of "drive" and each UDC without those of "base"."""
     base = kernel.load_order(BASE)
     groups = {"base": list(base)}
-    for name, wanted in UDC.items():
+    for name, wanted in (*UDC.items(), ("drive", DRIVE)):
         groups[name] = [file for file in kernel.load_order(wanted) if file not in base]
     return groups
 

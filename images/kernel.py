@@ -51,7 +51,10 @@ turn the kernel's lists say; ext4, for one, has wanted a crc32c under several na
 UDC = {"dummy_hcd": ("dummy_hcd",), "usbip-vudc": ("usbip_vudc", "vhci_hcd")}
 """USB device controllers, of which each snapshot has one, and the host side of each."""
 
-MODULES = (*BASE, *(module for group in UDC.values() for module in group))
+DRIVE = ("usb_storage", "sg")
+"""The kernel's own way to ask a drive; loaded only where that is compared with ours."""
+
+MODULES = (*BASE, *(module for group in UDC.values() for module in group), *DRIVE)
 
 
 @dataclass(frozen=True)
