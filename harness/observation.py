@@ -373,6 +373,17 @@ class Acted(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class Disturbed(Observation):
+    """The rig stops the host here, does to it, the cable or the gadget `what`, and lets it go on.
+
+    `after` is the mark that it waited for.
+    """
+
+    after: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimeUp(Observation):
     """The case's whole time went by: `seconds` in which the host's processor could run."""
 
@@ -410,6 +421,8 @@ class Recorder:
         self._seen: list[Observation] = []
         self._changed = threading.Condition()
         self._zero = time.monotonic()
+        self.on_seen: Callable[[Observation], None] | None = None
+        """Called after each observation, by whoever adds it, who waits for that."""
 
     def release(self) -> None:
         """Make this moment the zero of the clock; what was seen before turns negative."""
@@ -425,8 +438,11 @@ class Recorder:
     def add(self, make: Callable[[float], Observation]) -> None:
         """Add what `make` returns for this moment."""
         with self._changed:
-            self._seen.append(make(self.now()))
+            seen = make(self.now())
+            self._seen.append(seen)
             self._changed.notify_all()
+        if self.on_seen is not None:
+            self.on_seen(seen)
 
     def seen(self) -> tuple[Observation, ...]:
         """Everything so far."""

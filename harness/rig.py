@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,19 +40,21 @@ from harness.observation import (
     BusReset,
     ControlRequest,
     DeviceDied,
+    Disturbed,
     GadgetState,
     Handover,
     HostEvent,
     Observation,
     Recorder,
     TimeUp,
+    Unplugged,
     write_recording,
 )
 from harness.outcome import rules
 from harness.outcome.explain import explain
 from harness.outcome.future import trimmed
 from harness.outcome.kinds import NEXT_DEVICE, Booted, Hung, NoBootDevice, NoDrive, Outcome
-from harness.outcome.moments import Moment
+from harness.outcome.moments import Deed, Disturbance, Mark, Marks, Moment, post_marks
 from harness.outcome.wire import (
     Asked,
     asked,
@@ -91,6 +94,15 @@ PLUG_SECONDS = 30.0
 
 QUIET_SECONDS = 0.1
 """With nothing else to see for so long, the processor is looked at."""
+
+USB_CAPTURE = "usb.pcapng"
+"""The file of the evidence that holds what crossed the cable."""
+
+REPLUG_SECONDS = 0.5
+"""How long a cable that is pulled out stays out."""
+
+RESTARTED = "restarted"
+"""Folder of the evidence that a device leaves after it was restarted."""
 
 SAYING_SECONDS = 0.2
 """How often at most what the host is doing is told to whoever watches."""
@@ -139,6 +151,43 @@ class _Following:
             self._judge.see(stream[self.judged])
             self.judged += 1
         return self._judge.outcome
+
+
+class _Disturbing:
+    """Waits for a mark, and stops the host right there."""
+
+    def __init__(self, disturb: Disturbance, pc: Pc, recorder: Recorder) -> None:
+        self.deed = disturb.deed
+        self.reached = threading.Event()
+        """Whether the mark has come, and the host is stopped."""
+        self._wanted = disturb.mark
+        self._pc = pc
+        self._recorder = recorder
+        self._marks = Marks()
+        self._lock = threading.Lock()
+
+    def see(self, seen: Observation) -> None:
+        """Take an observation; called by whoever made it, BIOS log or cable.
+
+        Who reads the log has to go on: a QEMU that cannot get rid of a byte of it stands still,
+        and does not stop its machine either. So that is stopped a moment later, from elsewhere.
+        """
+        with self._lock:
+            mark = self._marks.see(seen)
+        if mark != self._wanted:
+            return
+        if isinstance(seen, BiosLine):
+            threading.Thread(target=self._stop, name="disturbing", daemon=True).start()
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        try:
+            self._pc.hold()
+        except RigFault:
+            return  # a QEMU that has gone: whoever watches it will say so
+        self._recorder.add(lambda at: Disturbed(at, str(self._wanted), self.deed.value))
+        self.reached.set()
 
 
 @dataclass(frozen=True)
@@ -260,6 +309,8 @@ class Gadget:
         self.state = Configfs("", (), ())
         self.collision: EndpointCollision | None = None
         self.script = "it was not started"
+        self._power_on: Callable[[Path], GadgetVm]
+        self._gate = Gate.ABSENT
 
     def start(
         self,
@@ -280,7 +331,6 @@ class Gadget:
         rig = self._rig
         firmware = firmware or rig.equipment.firmware
         rig.record.data_partition = data_partition
-        rig._say("device: power on")
         emmc = rig._scratch / "emmc"
         write_emmc(
             emmc,
@@ -290,26 +340,22 @@ class Gadget:
             data_partition=data_partition,
             media=media,
         )
-        self._vm = GadgetVm(rig.equipment.snapshots[shape.udc], emmc, rig._scratch, rig._evidence)
-        self.relay = Relay(self._vm.cable)
-        self._vm.on_left = self.relay.unplug
-        self._vm.power_on(data_partition)
-        try:
-            rig._say("device: its init script runs")
-            run = self._vm.run_init_script("start")
-            self.script = str(run)
-            self.state = self._vm.configfs()
-            if not (self.state.udc and self.state.luns) and gate.promises_drive:
-                rig._say("device: no gadget yet")
-                self.state = self._vm.settle()
-            if self.state.udc:
-                rig._say("device: enumerating")
-                self._vm.wait_enumerated()
-        except FirmwareFault as fault:
-            self.script = how = str(fault)
-            rig.recorder.add(lambda at: DeviceDied(at, how))
-        except EndpointCollision as collision:
-            self.collision = collision
+        snapshot = rig.equipment.snapshots[shape.udc]
+
+        def power_on(evidence: Path) -> GadgetVm:
+            rig._say("device: power on")
+            vm = GadgetVm(snapshot, emmc, rig._scratch, evidence)
+            if self.relay is None:
+                self.relay = Relay(vm.cable)
+            else:
+                self.relay.replace(vm.cable)
+            vm.on_left = self.relay.unplug
+            vm.power_on(data_partition)
+            return vm
+
+        self._power_on, self._gate = power_on, gate
+        self._vm = power_on(rig._evidence)
+        self._run_script(self._vm)
         rig.recorder.add(
             lambda at: GadgetState(
                 at,
@@ -319,6 +365,63 @@ class Gadget:
                 gate.promises_drive,
             )
         )
+
+    def _run_script(self, vm: GadgetVm) -> None:
+        """Let the init script build the gadget, and wait until that is on the bus, if it will be.
+
+        A device that does not survive that is an observation.
+        """
+        rig = self._rig
+        try:
+            rig._say("device: its init script runs")
+            run = vm.run_init_script("start")
+            self.script = str(run)
+            self.state = vm.configfs()
+            if not (self.state.udc and self.state.luns) and self._gate.promises_drive:
+                rig._say("device: no gadget yet")
+                self.state = vm.settle()
+            if self.state.udc:
+                rig._say("device: enumerating")
+                vm.wait_enumerated()
+        except FirmwareFault as fault:
+            self.script = how = str(fault)
+            rig.recorder.add(lambda at: DeviceDied(at, how))
+        except EndpointCollision as collision:
+            self.collision = collision
+
+    def restart(self, gone: Callable[[], None]) -> None:
+        """Take the device's power away, and give it back: its init script runs anew.
+
+        `gone` is called when the host has been told that the gadget left. What is on the eMMC
+        stays. Raises RigFault when the rig failed.
+        """
+        assert self._vm is not None
+        assert self.relay is not None
+        self.relay.lose()
+        gone()
+        self._rig.record.evidence.extend(self._vm.logs)
+        self._vm.close()
+        evidence = self._rig._evidence / RESTARTED
+        evidence.mkdir()
+        self._vm = self._power_on(evidence)
+        self._run_script(self._vm)
+
+    def rebind(self, gone: Callable[[], None]) -> None:
+        """Unbind the gadget from its USB controller and bind it again, as a "reset usb" does.
+
+        `gone` is called when the host has been told that the gadget left. Raises FirmwareFault
+        when the device died, RigFault when the rig failed.
+        """
+        assert self._vm is not None
+        seen = len(self._rig.recorder.seen())
+        self._vm.unbind()
+        left = self._rig.recorder.wait_until(
+            lambda s: any(isinstance(o, Unplugged) for o in s[seen:]), PLUG_SECONDS
+        )
+        if left is None:
+            raise RigFault("the gadget was unbound, and the host was not told that it left")
+        gone()
+        self._vm.bind()
 
     @property
     def running(self) -> bool:
@@ -385,7 +488,9 @@ class Gadget:
     def collect(self) -> None:
         """Write what is to be seen on the device into the evidence folder."""
         if self._vm is not None:
-            self._rig.record.evidence.extend(self._vm.collect())
+            folder = self._vm.evidence.relative_to(self._rig._evidence)
+            names = (str(folder / name) for name in self._vm.collect())
+            self._rig.record.evidence.extend(names)
 
     def close(self) -> None:
         """Switch it off."""
@@ -414,6 +519,7 @@ class Host:
         press: Moment | None = None,
         next_device: Path | None = None,
         seconds: float | None = None,
+        disturb: Disturbance | None = None,
     ) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
@@ -422,7 +528,8 @@ class Host:
         files promise. `press` is a moment at which Ctrl-Alt-Del is pressed on the PC's own
         keyboard. `next_device` is the image of the disk that comes second, by default one that
         boots; `seconds` of the host's own time may go by without a proof, CASE_SECONDS unless it
-        is given. Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
+        is given. `disturb` is what is done to the host, its cable or its gadget on its way.
+        Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
         """
         rig = self._rig
         rig.record.controller = controller
@@ -432,7 +539,9 @@ class Host:
         outcome = rules.decide(rig.recorder.seen())
         self._judged = len(rig.recorder.seen())
         if not isinstance(outcome, NoDrive):
-            outcome = self._run(controller, bios, press, next_device, seconds or CASE_SECONDS)
+            outcome = self._run(
+                controller, bios, press, next_device, seconds or CASE_SECONDS, disturb
+            )
         rig.record.outcome = self._outcome = outcome
         boot = Boot(
             outcome,
@@ -443,7 +552,8 @@ class Host:
             rig.gadget.script,
         )
         rig.keep("explain.txt", boot.explain() + "\n")
-        if rig.gadget.plugged and not isinstance(outcome, NoDrive):
+        away = disturb is not None and disturb.deed is not Deed.RESET
+        if rig.gadget.plugged and not isinstance(outcome, NoDrive) and not away:
             self._check_seen(boot, must_ask_drive)
         return boot
 
@@ -454,31 +564,18 @@ class Host:
         press: Moment | None,
         next_device: Path | None,
         seconds: float,
+        disturb: Disturbance | None,
     ) -> Outcome:
         rig = self._rig
+        late = disturb is not None and disturb.deed is Deed.PLUG
+        self._pc = self._switched_on(controller, bios, next_device, USB_CAPTURE, late=late)
         relay = rig.gadget.relay
-        if next_device is None:
-            next_device = rig._scratch / "next-device"
-            write_boot_disk(next_device, NEXT_DEVICE)
-        rig._say("host: power on")
-        self._pc = Pc(
-            controller,
-            bios,
-            next_device,
-            rig.recorder,
-            rig._scratch,
-            cable=relay is not None,
-        )
-        rig.gadget.hurry(True)
-        if relay is not None and self._pc.cable is not None:
-            relay.attach(self._pc.cable, rig.recorder, rig._evidence / "usb.pcapng")
-            rig.record.evidence.append("usb.pcapng")
-            if rig.gadget.plugged:
-                self._wait_plugged(relay)
+        disturbing = _Disturbing(disturb, self._pc, rig.recorder) if disturb else None
+        rig.recorder.on_seen = disturbing.see if disturbing else None
         started = time.monotonic()
         self._pc.release()
         try:
-            outcome, self._judged = self._watch(self._pc, relay, seconds, press)
+            outcome, self._judged = self._watch(self._pc, relay, seconds, press, disturbing)
             rig.record.boot_seconds = round(time.monotonic() - started, 3)
             if press is not None:
                 self._await_reset()
@@ -486,7 +583,66 @@ class Host:
                 outcome = self._recover(self._pc, relay, outcome)
             return outcome
         finally:
+            rig.recorder.on_seen = None
             rig.gadget.hurry(False)  # what follows is for the device's shell
+
+    def _switched_on(
+        self, controller: str, bios: str, next_device: Path | None, capture: str, *, late: bool
+    ) -> Pc:
+        """A PC with the gadget in its port, stopped at its first instruction.
+
+        `capture` is the name of the file for what crosses the cable, "" for none; `late` leaves
+        the cable cut.
+        """
+        rig = self._rig
+        relay = rig.gadget.relay
+        if next_device is None:
+            next_device = rig._scratch / "next-device"
+            write_boot_disk(next_device, NEXT_DEVICE)
+        rig._say("host: power on")
+        cable = relay is not None
+        pc = Pc(controller, bios, next_device, rig.recorder, rig._scratch, cable=cable)
+        rig.gadget.hurry(True)
+        if relay is not None and pc.cable is not None:
+            if late:
+                relay.cut()
+            relay.attach(pc.cable, rig.recorder, rig._evidence / capture if capture else None)
+            rig.record.evidence.extend([capture] if capture else [])
+            if rig.gadget.plugged and not late:
+                self._wait_plugged(relay)
+        return pc
+
+    def rehearse(
+        self, controller: str, *, bios: str | None = None, plugged: bool = True
+    ) -> tuple[Outcome, list[Mark]]:
+        """Boot a PC that does not count, as `boot` does: how that ends, and the marks of its POST.
+
+        The gadget finds its device reset afterwards. `plugged`: whether it is in the PC's port.
+        Raises as `boot` does.
+        """
+        rig = self._rig
+        if rig.gadget.collision is not None:
+            raise rig.gadget.collision
+        kept, rig.recorder = rig.recorder, Recorder()
+        relay = rig.gadget.relay
+        bios = bios or rig.equipment.bios
+        try:
+            for seen in kept.seen():
+                if isinstance(seen, GadgetState | DeviceDied):
+                    rig.recorder.add(lambda at, seen=seen: seen)  # type: ignore[misc]
+            outcome = rules.decide(rig.recorder.seen())
+            if isinstance(outcome, NoDrive):
+                return outcome, []
+            pc = self._switched_on(controller, bios, None, "", late=not plugged)
+            with contextlib.closing(pc):
+                pc.release()
+                outcome, _ = self._watch(pc, relay, CASE_SECONDS, None)
+            return outcome, post_marks(rig.recorder.seen())
+        finally:
+            rig.recorder = kept
+            if relay is not None:
+                relay.detach()
+                relay.mend()
 
     def _wait_plugged(self, relay: Relay) -> None:
         crossed = Deadline.after(PLUG_SECONDS, "the gadget's device_connect to cross the cable")
@@ -501,6 +657,7 @@ class Host:
         relay: Relay | None,
         seconds: float,
         press: Moment | None,
+        disturbing: _Disturbing | None = None,
         *,
         since: int = 0,
     ) -> tuple[Outcome, int]:
@@ -521,6 +678,9 @@ class Host:
             if press is not None and press.has_come(stream):
                 press = None
                 self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
+            if disturbing is not None and disturbing.reached.is_set():
+                self._disturb(pc, disturbing.deed)
+                disturbing, stream = None, rig.recorder.seen()
             if (outcome := following.judge(stream)) is not None:
                 return outcome, following.judged
             if relay is not None and relay.problem is not None:
@@ -546,6 +706,35 @@ class Host:
                     # The BIOS polls its clock, which the other cases' gadgets pay for.
                     with pc.resting():
                         stream = rig.recorder.wait(len(stream), rest)
+
+    def _disturb(self, pc: Pc, deed: Deed) -> None:
+        """Do it to a host that is stopped, and let that go on.
+
+        Raises RigFault; a device that dies of it is an observation.
+        """
+        gadget = self._rig.gadget
+        assert gadget.relay is not None
+        self._rig._say(f"host: {deed.value}")
+        try:
+            match deed:
+                case Deed.RESET:
+                    pc.reset()
+                    pc.let_go()
+                case Deed.REPLUG:
+                    gadget.relay.cut()
+                    pc.let_go()
+                    gadget.relay.mend(REPLUG_SECONDS)
+                case Deed.PLUG:
+                    gadget.relay.mend()
+                    pc.let_go()
+                case Deed.REBIND:
+                    gadget.rebind(pc.let_go)
+                case Deed.RESTART:
+                    gadget.restart(pc.let_go)
+                    gadget.hurry(True)
+        except FirmwareFault as fault:
+            how = str(fault)
+            self._rig.recorder.add(lambda at: DeviceDied(at, how))
 
     def _act(self, what: str, do: Callable[[], None]) -> None:
         """Do something to the host; the stream says that it was done."""

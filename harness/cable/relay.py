@@ -404,6 +404,27 @@ class Relay:
 
         self._do(work)
 
+    def lose(self) -> None:
+        """The gadget's machine is about to go: the host is told at once that the gadget left."""
+
+        def work() -> None:
+            self._device_left()
+            self._ignore(self._gadget)
+            self._gadget.usable = False
+            self._gadget.sock.close()
+            self._hello = None
+            self._goodbyes = 0
+
+        self._do(work)
+
+    def replace(self, gadget: socket.socket) -> None:
+        """Another machine takes the place of one that was lost; `gadget` is its end."""
+
+        def work() -> None:
+            self._gadget = _End(Side.GADGET, gadget)
+
+        self._do(work)
+
     # --- faults -----------------------------------------------------------------------------
 
     def bend(self, bender: Bender | None) -> None:
@@ -447,8 +468,11 @@ class Relay:
 
         self._do(work)
 
-    def mend(self) -> None:
-        """Undo `cut`, which plugs the gadget in again, and `mute`. Without either, do nothing."""
+    def mend(self, seconds: float = 0.0) -> None:
+        """Undo `cut`, which plugs the gadget in again, and `mute`. Without either, do nothing.
+
+        After so many seconds, without waiting for that.
+        """
 
         def work() -> None:
             if self._cut or self._muted:
@@ -456,7 +480,7 @@ class Relay:
                 self._observe(CableMended)
                 self._greet()
 
-        self._do(work)
+        self._do(partial(self._after, seconds, work) if seconds else work)
 
     def close(self) -> None:
         """Close both sockets and end the thread. May be called again."""

@@ -140,7 +140,9 @@ class GadgetVm:
 
         `scratch` is a private folder, logs go to `evidence`. Raises QemuError and its like.
         """
-        self._evidence = evidence
+        self.evidence = evidence
+        self.logs = ("gadget-console.log", "gadget-dmesg.log")
+        """What is written into that folder while it runs."""
         self._migration = Migration()
         self._died: str | None = None
         self.on_left: Callable[[], None] = lambda: None
@@ -161,7 +163,7 @@ class GadgetVm:
             state = self._stack.enter_context(snapshot.state.open("rb"))
         # What dmesg prints, written down by the kernel itself, to its last word: all since the
         # snapshot; what came before is with the snapshot in the cache.
-        kernel_log = self._evidence / "gadget-dmesg.log"
+        kernel_log = self.evidence / "gadget-dmesg.log"
         arguments = machine(snapshot.image, snapshot.udc, snapshot.memory, emmc, kernel_log)
         self._qemu = self._stack.enter_context(
             Qemu(
@@ -179,7 +181,7 @@ class GadgetVm:
         reader.start()
         self._console = Console(
             console_device(self._qemu),
-            self._evidence / "gadget-console.log",
+            self.evidence / "gadget-console.log",
             anew=SHELL_BEGINS,
             check=self._check_halted,
         )
@@ -304,6 +306,17 @@ class GadgetVm:
     def _is_there(self) -> bool:
         return self._plugged is not None and self._plugged.bound == self._bound
 
+    def unbind(self) -> None:
+        """Take the gadget off its USB controller, as a device's server does on "reset usb".
+
+        Raises as `run_init_script` does.
+        """
+        self._check("/lib/bootgate/binding off", "the gadget to leave its controller")
+
+    def bind(self) -> None:
+        """Put it back."""
+        self._check("/lib/bootgate/binding on", "the gadget to get its controller back")
+
     def hurry(self, busy: bool) -> None:
         """Give usbredirect all of the VM's processor while the host talks to the gadget.
 
@@ -338,8 +351,7 @@ class GadgetVm:
 
     def collect(self) -> Iterator[str]:
         """Write what is left to see into the evidence folder; yields the files' names."""
-        yield "gadget-console.log"
-        yield "gadget-dmesg.log"
+        yield from self.logs
         if self._died is not None or not self._qemu.running:
             return
         logs = "cat /run/init.log /run/usbip.log /run/usbredirect.log 2>/dev/null"
@@ -352,7 +364,7 @@ class GadgetVm:
             except BootgateError:
                 return  # the shell is gone; what it printed is in the console log
             with disk("the evidence"):
-                (self._evidence / name).write_text(escaped_lines(text), encoding="utf-8")
+                (self.evidence / name).write_text(escaped_lines(text), encoding="utf-8")
             yield name
 
     def check_alive(self) -> None:

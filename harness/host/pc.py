@@ -122,6 +122,7 @@ class Pc:
         self._stack = contextlib.ExitStack()
         self._hold = threading.RLock()
         """Held by whoever has the machine stopped."""
+        self._still = False
         self._running = threading.Event()
         self._ran, self._since, self._starved = 0.0, 0.0, 0.0
         self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(MEGABYTES << 20)))
@@ -205,6 +206,8 @@ class Pc:
         QemuError, DeadlineExpired.
         """
         with self._hold:
+            if self._still:
+                return
             self._stop()
             if self._qemu.execute("query-status")["status"] not in STOPPED:
                 # The debugger has it, and lets it run on at any moment.
@@ -223,6 +226,18 @@ class Pc:
             frozen, page = seen.frozen, seen.page
             whole = trim(frozen(at=0.0), page)
             self._recorder.add(lambda at: dataclasses.replace(whole, at=at))
+
+    def hold(self) -> None:
+        """Stop the machine and keep it so until `let_go`. May be called from any thread."""
+        with self._hold:
+            self._still = True
+            self._stop()
+
+    def let_go(self) -> None:
+        """Undo `hold`."""
+        with self._hold:
+            self._still = False
+            self._go_on()
 
     def _stop(self) -> None:
         self._qemu.execute("stop")

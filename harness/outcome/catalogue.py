@@ -11,5 +11,9 @@ REQUIREMENTS = {
     "drained it answers 02/3A and gives no data",
     "SAFE-1": "no LUN is backed by a block device of the device, unless the gate file names it",
     "MEDIA-1": "a gate file with a path: that image is in the drive and boots",
+    "LIFE-1": "after a warm reset at any moment the host is never hung and ends where a cold boot "
+    "ends",
+    "LIFE-3": "a gadget that is bound anew while the host boots never hangs it",
+    "LIFE-4": "a device that restarts while the host boots, or is plugged in late: the host boots",
     "TOGGLE-3": "gate file deleted by hand: the host boots",
 }

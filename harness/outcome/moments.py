@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 
-from harness.observation import BiosLine, Observation, ScsiCommand, ScsiReply
+from harness.observation import (
+    BiosLine,
+    BusReset,
+    ControlReply,
+    ControlRequest,
+    Observation,
+    ScsiCommand,
+    ScsiReply,
+)
 from harness.outcome.wire import INQUIRY, asked
 
 KEYBOARD_LINE = "PS2 keyboard initialized"
@@ -55,3 +65,91 @@ class Moment(Enum):
                 )
             case Moment.HANDOVER:
                 return any(isinstance(s, BiosLine) and hands_over(s.text) for s in stream)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The moment right after the `number`-th time that something was seen.
+
+    `kind` is line (of the BIOS's log), reset (of the device), request, reply, command or status;
+    `name` is the line, or what the wire's transcript calls it.
+    """
+
+    kind: str
+    name: str
+    number: int
+
+    def __str__(self) -> str:
+        """Such as "command INQUIRY 1"."""
+        return " ".join(filter(None, (self.kind, self.name, str(self.number))))
+
+
+class Marks:
+    """Follows a boot, and says which marks it passes."""
+
+    def __init__(self) -> None:
+        """Nothing was seen yet."""
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._requests: dict[int, str] = {}
+
+    def see(self, seen: Observation) -> Mark | None:
+        """The mark that this observation is, if it is one."""
+        kind, name = self._named(seen)
+        if not kind:
+            return None
+        self._counts[kind, name] += 1
+        return Mark(kind, name, self._counts[kind, name])
+
+    def _named(self, seen: Observation) -> tuple[str, str]:
+        match seen:
+            case BiosLine(text=text) if text.strip():
+                return "line", text.strip()
+            case BusReset():
+                return "reset", ""
+            case ControlRequest():
+                self._requests[seen.packet] = seen.name
+                return "request", seen.name
+            case ControlReply():
+                return "reply", self._requests.pop(seen.packet, "unasked")
+            case ScsiCommand():
+                return "command", seen.name
+            case ScsiReply():
+                return "status", seen.name
+        return "", ""
+
+
+def post_marks(stream: Sequence[Observation]) -> list[Mark]:
+    """The marks of a recorded boot, in their order, from power-on to the first handover.
+
+    The handover's own line is the last: what comes behind it is a boot loader's.
+    """
+    marks, found = Marks(), []
+    for seen in stream:
+        mark = marks.see(seen)
+        if mark is not None and seen.at >= 0:
+            found.append(mark)
+            if mark.kind == "line" and hands_over(mark.name):
+                break
+    return found
+
+
+class Deed(Enum):
+    """What can be done to a host, its cable or its gadget at a mark."""
+
+    RESET = "the reset button is pressed"
+    REPLUG = "the cable is pulled out, and plugged in again"
+    PLUG = "the gadget is plugged in, which was not until then"
+    REBIND = "the gadget is unbound from its USB controller, and bound again"
+    RESTART = "the device loses its power, and gets it back"
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """A deed at a mark."""
+
+    mark: Mark
+    deed: Deed
+
+    def __str__(self) -> str:
+        """Such as "after command INQUIRY 1 the reset button is pressed"."""
+        return f"after {self.mark} {self.deed.value}"

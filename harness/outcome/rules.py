@@ -129,6 +129,9 @@ class Judge:
                 self._gave_up, self._waits = False, None
             case HostEvent(name="RESET", guest=True):
                 return self._reset()
+            case HostEvent(name="RESET"):  # ours: no round of the host's own
+                self._handover, self._said = None, []
+                self._gave_up, self._waits = False, None
             case CpuSample():
                 self._follow(seen)
                 return self._no_boot_device(seen)

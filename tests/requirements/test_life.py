@@ -1,0 +1,93 @@
+"""LIFE: the host's and the device's lives overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.errors import NotJudged
+from harness.firmware import Gate
+from harness.observation import Disturbed
+from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, Hung, ResetLoop
+from harness.outcome.moments import Deed, Disturbance
+from harness.plugin import full, requirement
+from harness.rig import Boot, Rig
+
+PARTS = 40
+"""Into so many parts POST is divided, by its marks: the BIOS's lines and what crosses the cable."""
+
+
+def parts(*default: int) -> list[object]:
+    """Where in POST: the default ones, and all others with --full."""
+    return [
+        pytest.param(part, id=f"{part:02}", marks=() if part in default else full)
+        for part in range(PARTS)
+    ]
+
+
+HELD = [
+    pytest.param(Gate.EMPTY, NEXT_DEVICE, id="empty"),
+    pytest.param(Gate.path("/data/boot.img"), MEDIUM, id="image"),
+]
+"""What is in the drive, and what the host boots then."""
+
+
+def disturbed(rig: Rig, controller: str, deed: Deed, part: int, ends: str) -> Boot:
+    """A boot on whose way something is done, `part` parts after its beginning.
+
+    Raises NotJudged when a boot without that does not end there, or when this boot came to its
+    end without passing the mark.
+    """
+    outcome, marks = rig.host.rehearse(controller, plugged=deed is not Deed.PLUG)
+    whole = Booted(NEXT_DEVICE if deed is Deed.PLUG else ends)
+    if outcome != whole:
+        raise NotJudged(f"{outcome} without any disturbance, not {whole}: EMPTY-1, MEDIA-1")
+    mark = marks[part * len(marks) // PARTS]
+    boot = rig.host.boot(controller, must_ask_drive=False, disturb=Disturbance(mark, deed))
+    if not any(isinstance(seen, Disturbed) for seen in boot.stream):
+        raise NotJudged(f"{boot.outcome}, and never came to {mark}")
+    return boot
+
+
+@requirement("LIFE-1")
+@pytest.mark.parametrize(("gate", "ends"), HELD)
+@pytest.mark.parametrize("part", parts(20, 32))
+def test_a_warm_reset_ends_where_a_cold_boot_ends(
+    rig: Rig,
+    boot_image: Callable[[str], Path],
+    gate: Gate,
+    ends: str,
+    part: int,
+    fast_controller: str,
+) -> None:
+    rig.gadget.start(gate=gate, media=[boot_image("boot.img")])
+    boot = disturbed(rig, fast_controller, Deed.RESET, part, ends)
+    assert boot.outcome == Booted(ends), boot.explain()
+
+
+@requirement("LIFE-3")
+@pytest.mark.parametrize("part", parts(8, 22, 30))
+def test_a_rebind_never_hangs_the_host(rig: Rig, part: int, fast_controller: str) -> None:
+    rig.gadget.start(gate=Gate.EMPTY)
+    boot = disturbed(rig, fast_controller, Deed.REBIND, part, NEXT_DEVICE)
+    assert not isinstance(boot.outcome, Hung | ResetLoop), boot.explain()
+
+
+@requirement("LIFE-4")
+@pytest.mark.parametrize(
+    ("deed", "part"),
+    [
+        pytest.param(deed, part, id=f"{deed.name.lower()}-{part:02}", marks=marks)
+        for deed, default in ((Deed.RESTART, (4, 24)), (Deed.PLUG, (6, 26)))
+        for part in range(PARTS)
+        for marks in [() if part in default else full]
+    ],
+)
+def test_a_device_that_comes_late_or_again(
+    rig: Rig, deed: Deed, part: int, fast_controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY)
+    boot = disturbed(rig, fast_controller, deed, part, NEXT_DEVICE)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
