@@ -195,7 +195,8 @@ class Boot:
     """One boot of the host: what happened, and what was seen.
 
     `stream` is everything, `judged` how much of it decided the outcome: what the rig tried
-    afterwards comes later. `luns` is what was in the drive when the host was started;
+    afterwards comes later. `luns` is what was in the drive when the host was started, or when a
+    boot that was disturbed hung;
     `data_partition` is None without a gadget.
     """
 
@@ -422,6 +423,7 @@ class Gadget:
             raise RigFault("the gadget was unbound, and the host was not told that it left")
         gone()
         self._vm.bind()
+        self.state = self._vm.configfs()
 
     @property
     def running(self) -> bool:
@@ -543,6 +545,9 @@ class Host:
                 controller, bios, press, next_device, seconds or CASE_SECONDS, disturb
             )
         rig.record.outcome = self._outcome = outcome
+        if isinstance(outcome, Hung) and disturb is not None:
+            with contextlib.suppress(FirmwareFault):
+                _ = rig.gadget.luns  # what is in the drive may be another by now
         boot = Boot(
             outcome,
             rig.recorder.seen(),
@@ -731,10 +736,24 @@ class Host:
                     gadget.rebind(pc.let_go)
                 case Deed.RESTART:
                     gadget.restart(pc.let_go)
-                    gadget.hurry(True)
+                case Deed.QUICK_REBIND:
+                    gadget.rebind(lambda: None)
+                    self._wait_back(gadget, pc)
+                case Deed.QUICK_RESTART:
+                    gadget.restart(lambda: None)
+                    self._wait_back(gadget, pc)
+            gadget.hurry(True)
         except FirmwareFault as fault:
             how = str(fault)
             self._rig.recorder.add(lambda at: DeviceDied(at, how))
+
+    def _wait_back(self, gadget: Gadget, pc: Pc) -> None:
+        """Let the host go on when the gadget is plugged in again, if the firmware has bound it."""
+        assert gadget.relay is not None
+        if gadget.plugged:
+            gadget.hurry(True)
+            self._wait_plugged(gadget.relay)
+        pc.let_go()
 
     def _act(self, what: str, do: Callable[[], None]) -> None:
         """Do something to the host; the stream says that it was done."""

@@ -134,13 +134,19 @@ def post_marks(stream: Sequence[Observation]) -> list[Mark]:
 
 
 class Deed(Enum):
-    """What can be done to a host, its cable or its gadget at a mark."""
+    """What can be done to a host, its cable or its gadget at a mark.
+
+    The gadget VM needs longer for its part than SeaBIOS for all of POST; a real device beside a
+    real PC does not. So the host either goes on meanwhile, or waits for the gadget to be back.
+    """
 
     RESET = "the reset button is pressed"
     REPLUG = "the cable is pulled out, and plugged in again"
     PLUG = "the gadget is plugged in, which was not until then"
     REBIND = "the gadget is unbound from its USB controller, and bound again"
+    QUICK_REBIND = "the gadget is bound anew, all of it before the host goes on"
     RESTART = "the device loses its power, and gets it back"
+    QUICK_RESTART = "the device restarts, all of it before the host goes on"
 
 
 @dataclass(frozen=True)

@@ -67,24 +67,28 @@ def test_a_warm_reset_ends_where_a_cold_boot_ends(
     assert boot.outcome == Booted(ends), boot.explain()
 
 
+def deeds(**default: tuple[int, ...]) -> list[object]:
+    """Deeds by their names, in each part of POST: the default ones, and others with --full."""
+    return [
+        pytest.param(Deed[name], part, id=f"{name.lower()}-{part:02}", marks=marks)
+        for name, parts_of in default.items()
+        for part in range(PARTS)
+        for marks in [() if part in parts_of else full]
+    ]
+
+
 @requirement("LIFE-3")
-@pytest.mark.parametrize("part", parts(8, 22, 30))
-def test_a_rebind_never_hangs_the_host(rig: Rig, part: int, fast_controller: str) -> None:
+@pytest.mark.parametrize(("deed", "part"), deeds(REBIND=(22,), QUICK_REBIND=(8, 30)))
+def test_a_rebind_never_hangs_the_host(
+    rig: Rig, deed: Deed, part: int, fast_controller: str
+) -> None:
     rig.gadget.start(gate=Gate.EMPTY)
-    boot = disturbed(rig, fast_controller, Deed.REBIND, part, NEXT_DEVICE)
+    boot = disturbed(rig, fast_controller, deed, part, NEXT_DEVICE)
     assert not isinstance(boot.outcome, Hung | ResetLoop), boot.explain()
 
 
 @requirement("LIFE-4")
-@pytest.mark.parametrize(
-    ("deed", "part"),
-    [
-        pytest.param(deed, part, id=f"{deed.name.lower()}-{part:02}", marks=marks)
-        for deed, default in ((Deed.RESTART, (4, 24)), (Deed.PLUG, (6, 26)))
-        for part in range(PARTS)
-        for marks in [() if part in default else full]
-    ],
-)
+@pytest.mark.parametrize(("deed", "part"), deeds(RESTART=(24,), QUICK_RESTART=(4,), PLUG=(6, 26)))
 def test_a_device_that_comes_late_or_again(
     rig: Rig, deed: Deed, part: int, fast_controller: str
 ) -> None:
