@@ -18,10 +18,14 @@ be seen to boot have one that is enough on a machine with twice the load.
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -39,6 +43,8 @@ MIB = 1 << 20
 HOWS = ("halted", "idle", "spinning", "runaway")
 REPLAY_SECONDS = 5.0
 """How long it may take to judge all recordings of a run again."""
+FEW = 50
+"""Recordings for which more processes are not worth their start."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +262,7 @@ def decided_after(stream: Sequence[Observation]) -> float | None:
 class Replay:
     """All recordings of a run, judged again, and which came out otherwise.
 
-    `seconds` are of the processor's time: beside other load it takes no more of that.
+    `seconds` are of a processor's time, the busiest one's: beside other load it takes no more.
     """
 
     count: int
@@ -279,17 +285,30 @@ class Replay:
 
 
 def replay(rows: Iterable[Row]) -> Replay:
-    """Judge the recordings of `rows` by the rules alone."""
-    started = time.process_time()
-    count = 0
+    """Judge the recordings of `rows` by the rules alone, many of them on all cores."""
+    rows = list(rows)
+    recordings = [row.recording for row in rows]
+    if len(rows) < FEW:
+        again = [_judged_again(recording) for recording in recordings]
+    else:
+        # Not by fork: the run that calls this has threads.
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            again = list(pool.map(_judged_again, recordings))
+    spent: defaultdict[int, float] = defaultdict(float)
     otherwise = []
-    for row in rows:
-        stream = read_recording(Path(row.recording))
-        got = label(rules.decide(stream) or Inconclusive())
-        count += 1
+    for row, (got, process, seconds) in zip(rows, again, strict=True):
+        spent[process] += seconds
         if got != row.got:
             otherwise.append(f"{row.name} ({got})")
-    return Replay(count, time.process_time() - started, tuple(otherwise))
+    return Replay(len(rows), max(spent.values(), default=0.0), tuple(otherwise))
+
+
+def _judged_again(recording: str) -> tuple[str, int, float]:
+    """Its label; which process found that, and how much of the processor's time it took."""
+    started = time.process_time()
+    stream = read_recording(Path(recording))
+    got = label(rules.decide(stream) or Inconclusive())
+    return got, os.getpid(), time.process_time() - started
 
 
 def table(rows: Iterable[Row]) -> list[str]:
