@@ -9,6 +9,7 @@ Structures and the order of the callbacks are those of usbredirproto.h and usbre
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 from ctypes import (
     CFUNCTYPE,
@@ -236,6 +237,7 @@ class _Parser(ctypes.Structure):
     ]
 
 
+@functools.cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(LIBRARY)
     library.usbredirparser_create.restype = POINTER(_Parser)

@@ -388,7 +388,22 @@ def stopped_pc(ram: GuestMemory, qemu: _Monitor) -> Pc:
     pc._recorder, pc._hold = Recorder(), threading.RLock()
     pc._memory, pc._qemu = ram, cast(Qemu, qemu)
     pc._ran, pc._since, pc._starved, pc._io = 0.0, time.monotonic(), 0.0, (0, 0)
+    pc._still = False
     return pc
+
+
+def test_nobody_looks_at_a_host_that_is_held(ram: GuestMemory) -> None:
+    qemu = _Monitor(REAL_MODE)
+    pc = stopped_pc(ram, qemu)
+    pc.hold()
+    ran = pc.ran
+    pc.look(None)
+    assert qemu.said == ["stop"]
+    assert not pc._recorder.seen()
+    assert pc.ran == ran, "its clock stands"
+    pc.let_go()
+    pc.look(None)
+    assert qemu.said == ["stop", "cont", "stop", "query-status", "query-blockstats", "cont"]
 
 
 def test_the_host_is_stopped_while_it_is_looked_at(ram: GuestMemory) -> None:

@@ -22,24 +22,22 @@ from harness.cable.usbredir import (
 )
 from harness.errors import CableError
 
-PACKETS_OF_A_CONVERSATION = 100
 
-
-def conversation(seed: int) -> tuple[Side, Caps, list[Packet]]:
+def conversation(seed: int, count: int) -> tuple[Side, Caps, list[Packet]]:
     """Packets that one end says after both hellos."""
     random = Random(seed)
     caps, sender = announced(random), random.choice(list(Side))
-    packets = [spoken(random, sender, caps) for _ in range(PACKETS_OF_A_CONVERSATION)]
+    packets = [spoken(random, sender, caps) for _ in range(count)]
     # A second hello would change what both go by.
     return sender, caps, [p for p in packets if not isinstance(p, Hello)]
 
 
-@pytest.mark.parametrize("start", range(0, 1100, 275))
+@pytest.mark.parametrize("start", range(0, 108, 27))
 def test_what_the_codec_says_the_library_hears_and_would_say(start: int) -> None:
     """At least 100,000 packets in all: a hello among a hundred kinds is left out."""
     count = 0
-    for seed in range(start, start + 275):
-        sender, caps, packets = conversation(seed)
+    for seed in range(start, start + 27):
+        sender, caps, packets = conversation(seed, 1000)
         listener, speaker = Oracle(sender.other, caps), Oracle(sender, caps)
         for packet in packets:
             count += 1
@@ -90,14 +88,14 @@ def heard_by_codec(sender: Side, caps: Caps, wire: bytes) -> tuple[list[Heard], 
     return heard, ""
 
 
-@pytest.mark.parametrize("start", range(0, 2000, 500))
+@pytest.mark.parametrize("start", range(0, 1000, 500))
 def test_what_is_broken_is_refused_by_both_or_by_the_codec(start: int) -> None:
     """Up to the first refusal both hear the same; what the library refuses, the codec refuses."""
     refused = stricter = 0
     for seed in range(start, start + 500):
         random = Random(seed)
-        sender, caps, packets = conversation(seed)
-        wire = b"".join(encode(p, sender, caps) for p in random.sample(packets, 5))
+        sender, caps, packets = conversation(seed, 6)
+        wire = b"".join(encode(p, sender, caps) for p in packets)
         for _ in range(random.randint(1, 3)):
             wire = broken(random, wire) or b"\0"
         ours, complaint = heard_by_codec(sender, caps, wire)
