@@ -367,6 +367,7 @@ class Acted(Observation):
 
     KEY: ClassVar[str] = "pressed a key on the PS/2 keyboard"
     PS2: ClassVar[str] = "pressed Ctrl-Alt-Del on the PS/2 keyboard"
+    GADGET_KEY: ClassVar[str] = "pressed a key on the gadget's keyboard"
     GADGET_KEYBOARD: ClassVar[str] = "pressed Ctrl-Alt-Del on the gadget's keyboard"
     UNPLUGGED: ClassVar[str] = "pulled the cable and pressed the reset button"
     DONE: ClassVar[str] = "waited for what came of it"

@@ -32,7 +32,8 @@ from harness.errors import (
     RigFault,
 )
 from harness.firmware import Firmware, Gate, Shape, boot_files
-from harness.gadget.vm import Configfs, GadgetVm, Lun
+from harness.gadget.vm import CTRL_ALT_DEL as GADGET_CTRL_ALT_DEL
+from harness.gadget.vm import DIGIT_1, ESCAPE, Configfs, GadgetVm, Lun
 from harness.host.pc import Pc
 from harness.observation import (
     Acted,
@@ -109,6 +110,12 @@ SAYING_SECONDS = 0.2
 
 
 CTRL_ALT_DEL = ("ctrl", "alt", "delete")
+
+MENU_OFFERED, MENU_OPEN = "Press ESC for boot menu", "Select boot device"
+"""SeaBIOS, src/boot.c, interactive_bootmenu: printed on the screen, and in its log."""
+
+MENU = ((MENU_OFFERED, ESCAPE), (MENU_OPEN, DIGIT_1))
+"""Which key of the gadget's keyboard is pressed when the BIOS has said what."""
 
 
 class _Freezing:
@@ -216,6 +223,11 @@ class Boot:
         if pressed is None:
             return False
         return any(isinstance(o, HostEvent) and o.name == "RESET" for o in self.stream[pressed:])
+
+    @property
+    def menu_opened(self) -> bool:
+        """Whether the BIOS showed its boot menu."""
+        return _has_said(self.stream, MENU_OPEN)
 
     @property
     def asked(self) -> Asked:
@@ -451,13 +463,13 @@ class Gadget:
         if self._vm is not None:
             self._vm.check_alive()
 
-    def press_ctrl_alt_del(self) -> bool:
-        """Press Ctrl-Alt-Del on the gadget's keyboard, as a KVM's user does.
+    def press(self, report: bytes) -> bool:
+        """Press keys on the gadget's keyboard, as a KVM's user does: a boot keyboard's report.
 
-        Whether the host took the key, which says nothing of what it did with it; without a
-        gadget nobody does. Raises as `luns` does.
+        Whether the host took it, which says nothing of what it did with it; without a gadget
+        nobody does. Raises as `luns` does.
         """
-        return self._vm is not None and self._vm.press_ctrl_alt_del()
+        return self._vm is not None and self._vm.press(report)
 
     @contextlib.contextmanager
     def drive(self, *, read_only: bool = False) -> Iterator[Drive]:
@@ -522,6 +534,7 @@ class Host:
         next_device: Path | None = None,
         seconds: float | None = None,
         disturb: Disturbance | None = None,
+        menu: bool = False,
     ) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
@@ -531,6 +544,8 @@ class Host:
         keyboard. `next_device` is the image of the disk that comes second, by default one that
         boots; `seconds` of the host's own time may go by without a proof, CASE_SECONDS unless it
         is given. `disturb` is what is done to the host, its cable or its gadget on its way.
+        `menu` has the BIOS offer its boot menu, which the gadget's keyboard is to open, and to
+        choose the first entry of.
         Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
         """
         rig = self._rig
@@ -542,7 +557,7 @@ class Host:
         self._judged = len(rig.recorder.seen())
         if not isinstance(outcome, NoDrive):
             outcome = self._run(
-                controller, bios, press, next_device, seconds or CASE_SECONDS, disturb
+                controller, bios, press, next_device, seconds or CASE_SECONDS, disturb, menu
             )
         rig.record.outcome = self._outcome = outcome
         if isinstance(outcome, Hung) and disturb is not None:
@@ -570,17 +585,22 @@ class Host:
         next_device: Path | None,
         seconds: float,
         disturb: Disturbance | None,
+        menu: bool,
     ) -> Outcome:
         rig = self._rig
         late = disturb is not None and disturb.deed is Deed.PLUG
-        self._pc = self._switched_on(controller, bios, next_device, USB_CAPTURE, late=late)
+        self._pc = self._switched_on(
+            controller, bios, next_device, USB_CAPTURE, late=late, menu=menu
+        )
         relay = rig.gadget.relay
         disturbing = _Disturbing(disturb, self._pc, rig.recorder) if disturb else None
         rig.recorder.on_seen = disturbing.see if disturbing else None
         started = time.monotonic()
         self._pc.release()
         try:
-            outcome, self._judged = self._watch(self._pc, relay, seconds, press, disturbing)
+            outcome, self._judged = self._watch(
+                self._pc, relay, seconds, press, disturbing, list(MENU) if menu else []
+            )
             rig.record.boot_seconds = round(time.monotonic() - started, 3)
             if press is not None:
                 self._await_reset()
@@ -592,7 +612,14 @@ class Host:
             rig.gadget.hurry(False)  # what follows is for the device's shell
 
     def _switched_on(
-        self, controller: str, bios: str, next_device: Path | None, capture: str, *, late: bool
+        self,
+        controller: str,
+        bios: str,
+        next_device: Path | None,
+        capture: str,
+        *,
+        late: bool,
+        menu: bool = False,
     ) -> Pc:
         """A PC with the gadget in its port, stopped at its first instruction.
 
@@ -606,7 +633,7 @@ class Host:
             write_boot_disk(next_device, NEXT_DEVICE)
         rig._say("host: power on")
         cable = relay is not None
-        pc = Pc(controller, bios, next_device, rig.recorder, rig._scratch, cable=cable)
+        pc = Pc(controller, bios, next_device, rig.recorder, rig._scratch, cable=cable, menu=menu)
         rig.gadget.hurry(True)
         if relay is not None and pc.cable is not None:
             if late:
@@ -663,6 +690,7 @@ class Host:
         seconds: float,
         press: Moment | None,
         disturbing: _Disturbing | None = None,
+        menu: Sequence[tuple[str, bytes]] = (),
         *,
         since: int = 0,
     ) -> tuple[Outcome, int]:
@@ -683,6 +711,9 @@ class Host:
             if press is not None and press.has_come(stream):
                 press = None
                 self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
+            if menu and _has_said(stream, menu[0][0]):
+                (_, report), menu = menu[0], menu[1:]
+                self._act(Acted.GADGET_KEY, partial(self._press_on_gadget, report))
             if disturbing is not None and disturbing.reached.is_set():
                 self._disturb(pc, disturbing.deed)
                 disturbing, stream = None, rig.recorder.seen()
@@ -803,7 +834,7 @@ class Host:
         rig._say("host: hung; what brings it back?")
         if relay is not None and keyboard_driven(rig.recorder.seen()):
             since = len(rig.recorder.seen())
-            self._act(Acted.GADGET_KEYBOARD, self._press_on_gadget)
+            self._act(Acted.GADGET_KEYBOARD, partial(self._press_on_gadget, GADGET_CTRL_ALT_DEL))
             reset = self._await_reset(since)
             self._done()
             if reset:
@@ -820,11 +851,11 @@ class Host:
             self._done()
         return dataclasses.replace(hung, recovery=rules.recovered(rig.recorder.seen()))
 
-    def _press_on_gadget(self) -> None:
-        """Ctrl-Alt-Del on the gadget's keyboard; a device that dies of it has not pressed it."""
+    def _press_on_gadget(self, report: bytes) -> None:
+        """Keys on the gadget's keyboard; a device that dies of it has not pressed them."""
         self._rig.gadget.hurry(True)
         with contextlib.suppress(FirmwareFault):
-            self._rig.gadget.press_ctrl_alt_del()
+            self._rig.gadget.press(report)
 
     def _device_died(self, problem: RigFault) -> None:
         """Observe that the device died, if that is why the cable broke; else raise `problem`."""
@@ -890,6 +921,10 @@ class Host:
         """Switch it off."""
         if self._pc is not None:
             self._pc.close()
+
+
+def _has_said(stream: Sequence[Observation], words: str) -> bool:
+    return any(isinstance(seen, BiosLine) and words in seen.text for seen in stream)
 
 
 def _says_booted(seen: Observation) -> bool:

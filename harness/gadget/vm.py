@@ -64,6 +64,10 @@ CTRL_ALT_DEL = bytes((0x05, 0, 0x4C, 0, 0, 0, 0, 0))
 """A boot keyboard's report (HID 1.11, B.1): left Ctrl and left Alt among the modifiers (8.3),
 one key, Delete Forward (HID Usage Tables 1.12, table 12: 4Ch)."""
 
+ESCAPE = bytes((0, 0, 0x29, 0, 0, 0, 0, 0))
+DIGIT_1 = bytes((0, 0, 0x1E, 0, 0, 0, 0, 0))
+"""The same table: Escape, and 1 above the letters."""
+
 NO_KEYS = bytes(8)
 """The report of a keyboard of which no key is down."""
 
@@ -328,8 +332,8 @@ class GadgetVm:
             with contextlib.suppress(OSError):  # a VM that is gone hurries no more
                 self._pace.sendall(b"max 50000\n" if busy else b"1000 50000\n")
 
-    def press_ctrl_alt_del(self) -> bool:
-        """Press and release Ctrl-Alt-Del on the gadget's keyboard; whether the host took it.
+    def press(self, report: bytes) -> bool:
+        """Press the keys of a report on the gadget's keyboard and let go; whether the host took it.
 
         A report waits in the gadget until it is polled for. There is room for one
         (drivers/usb/gadget/function/f_hid.c, f_hidg_write) and, by the USB controller, for
@@ -340,11 +344,11 @@ class GadgetVm:
 
         Once a host has begun to poll, the gadget's end of the cable polls in its name
         (usbredirhost.c): that it took the key says nothing of what the host does with it.
-        SeaBIOS looks for keys in its timer interrupt (src/clock.c, clock_update), and resets
-        the PC on these three (src/kbd.c, __process_key). Raises as `run_init_script` does.
+        SeaBIOS looks for keys in its timer interrupt (src/clock.c, clock_update). Raises as
+        `run_init_script` does.
         """
         # Without the device, ">" would make a file of its name.
-        reports = (CTRL_ALT_DEL, NO_KEYS, NO_KEYS)
+        reports = (report, NO_KEYS, NO_KEYS)
         command = " && ".join((f"[ -c {KEYBOARD} ]", *map(_type, reports)))
         deadline = Deadline.after(SHELL_SECONDS, "the gadget's keyboard")
         return self._run(command, deadline).status == 0

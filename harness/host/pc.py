@@ -55,6 +55,10 @@ STOPPED = ("paused", "prelaunch")
 """QEMU's states of a machine that QMP stopped. The second when it was just about to be reset: QEMU
 resets it then all the same (softmmu/runstate.c, main_loop_should_exit)."""
 
+MENU_MS = 10_000
+"""How long the BIOS offers its boot menu, in milliseconds: longer than the gadget VM needs to press
+a key beside other load."""
+
 PRESS_SECONDS = 5.0
 """How long a machine may be stopped while a key is to be pressed. It takes milliseconds."""
 
@@ -111,11 +115,13 @@ class Pc:
         scratch: Path,
         *,
         cable: bool,
+        menu: bool = False,
     ) -> None:
         """Start QEMU, stopped before the first instruction.
 
         `cable` puts a USB port in front of which `self.cable` is the other end, first in the
-        boot order; `next_device` is the disk image that comes second. Raises QemuError.
+        boot order; `next_device` is the disk image that comes second; with `menu` the BIOS offers
+        its boot menu. Raises QemuError.
         """
         self._recorder = recorder
         self._scratch = scratch
@@ -130,7 +136,7 @@ class Pc:
             *("-M", "pc", "-m", f"{MEGABYTES}M", "-S", "-vga", "std", *bios_arguments(bios)),
             *self._memory.arguments(),
             *("-gdb", "chardev:gdb"),
-            *("-nic", "none", "-boot", "menu=off"),
+            *("-nic", "none", "-boot", f"menu=on,splash-time={MENU_MS}" if menu else "menu=off"),
             *("-device", f"isa-debugcon,iobase={DEBUG_PORT:#x},chardev=debug"),
             *(
                 "-blockdev",

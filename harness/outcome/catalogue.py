@@ -15,5 +15,6 @@ REQUIREMENTS = {
     "ends",
     "LIFE-3": "a gadget that is bound anew while the host boots never hangs it",
     "LIFE-4": "a device that restarts while the host boots, or is plugged in late: the host boots",
+    "INPUT-1": "nothing chosen, /boot/BIOS there: the gadget's keyboard opens the host's boot menu",
     "TOGGLE-3": "gate file deleted by hand: the host boots",
 }

@@ -14,12 +14,12 @@ from harness.outcome.catalogue import REQUIREMENTS
 # strict host for EMPTY-4 and EMPTY-5.
 CASES = "hid_and_storage-exfat or strict-blank or MEDIA-1/ehci or TOGGLE-3 or nothing_chosen"
 
-LIFE = "LIFE"
-"""One case of each. They take long, and need a firmware with which a host boots: only fixed and
+LIFE = ("LIFE", "INPUT")
+"""Requirements of which one case is run. They take long, and need a firmware with which a host boots: only fixed and
 the trees that break one of them get them, those with what else they could break."""
 ALIKE = "hid_and_storage-exfat or nothing_chosen"
 
-BESIDE_LIFE = {name for name in REQUIREMENTS if not name.startswith("LIFE")}
+BESIDE_LIFE = {name for name in REQUIREMENTS if not name.startswith(LIFE)}
 ALIKE_AND_LIFE = {"EMPTY-1", "EMPTY-6", "SAFE-1", *(set(REQUIREMENTS) - BESIDE_LIFE)}
 
 SHOWN_BY = {
@@ -40,9 +40,9 @@ def test_breaks_what_it_names(
 ) -> None:
     expected = sorted(breaks(firmware))
     others = [SHOWN_BY.get(firmware)] if firmware.startswith("faults/") else SHOWN_BY.values()
-    alive = any(name.startswith("LIFE") for name in expected)
-    words = [ALIKE, LIFE] if alive else [CASES, *filter(None, others)]
-    words += [LIFE] if firmware == "fixed" else []
+    alive = any(name.startswith(LIFE) for name in expected)
+    words = [ALIKE, *LIFE] if alive else [CASES, *filter(None, others)]
+    words += LIFE if firmware == "fixed" else []
     run = validate("--firmware", firmware, "--controller", "ehci", "-k", " or ".join(words))
     judged = set(REQUIREMENTS) if firmware == "fixed" else BESIDE_LIFE
     judged = ALIKE_AND_LIFE if alive else judged

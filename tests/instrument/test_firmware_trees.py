@@ -865,6 +865,12 @@ BACKING: dict[str, list[dict[str, str]]] = {
     "faults/path_cut_at_blank": [{DISK0: ""}, {DISK0: ""}, {DISK0: "/data/boot"}, {}],
     "faults/path_ignored": [{DISK0: ""}, {DISK0: ""}, {DISK0: ""}, {}],
     "faults/does_nothing": [{}, {}, {}, {}],
+    "faults/boot_subclass_ignored": [
+        {DISK0: ""},
+        {DISK0: ""},
+        {DISK0: "/data/boot disk.img"},
+        {},
+    ],
     "faults/second_lun_on_partition": [
         {DISK0: "", DISK1: PARTITION},
         {DISK0: "", DISK1: PARTITION},

@@ -239,7 +239,7 @@ def keyboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def press(keyboard: Path) -> bool:
     gadget = GadgetVm.__new__(GadgetVm)
     gadget._console = cast(Console, _Shell(keyboard))
-    return gadget.press_ctrl_alt_del()
+    return gadget.press(CTRL_ALT_DEL)
 
 
 def test_a_press_and_two_releases_are_written(keyboard: Path, tmp_path: Path) -> None:

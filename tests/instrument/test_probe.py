@@ -22,6 +22,7 @@ from harness.deadline import Deadline
 from harness.equipment import prepare
 from harness.errors import FirmwareFault, Misbehaved
 from harness.firmware import Gate, open_firmware
+from harness.gadget.vm import CTRL_ALT_DEL
 from harness.observation import CableBent, Recorder
 from harness.outcome.kinds import MEDIUM
 from harness.probe.bulk_only import TEST_UNIT_READY, Drive
@@ -368,7 +369,7 @@ def test_a_key_comes_through(gadgets: Gadgets) -> None:
         wire.device.set_configuration()
         with pytest.raises(usb.core.USBTimeoutError):
             wire.device.read(0x81, 8, 50)
-        assert rig.gadget.press_ctrl_alt_del()
+        assert rig.gadget.press(CTRL_ALT_DEL)
         rig.gadget.hurry(True)
         came = [bytes(wire.device.read(0x81, 8, 1000)) for _ in range(4)]
         assert came == [bytes((5, 0, 0x4C, 0, 0, 0, 0, 0)), b"", bytes(8), b""]

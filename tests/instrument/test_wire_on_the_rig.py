@@ -14,6 +14,7 @@ from harness.cable.conversation import transcript
 from harness.cable.usbredir import Hello, Packet, Side, encode
 from harness.equipment import prepare
 from harness.firmware import Gate, Shape, open_firmware
+from harness.gadget.vm import CTRL_ALT_DEL
 from harness.host.pc import CONTROLLERS
 from harness.observation import (
     BiosLine,
@@ -150,7 +151,7 @@ def test_a_boot_sector_is_traced_to_the_drive(reading: Rig) -> None:
     assert sector_of(boot.stream, marker_sector(MEDIUM)) == 0
     assert sector_of(boot.stream, marker_sector(NEXT_DEVICE)) is None
     assert not keyboard_driven(boot.stream)
-    assert not reading.gadget.press_ctrl_alt_del(), "nobody polls"
+    assert not reading.gadget.press(CTRL_ALT_DEL), "nobody polls"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_the_gadgets_keyboard_resets_a_host_that_drives_it(
     boot = rig.host.boot(controller)
     assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
     assert keyboard_driven(rig.recorder.seen())
-    assert rig.gadget.press_ctrl_alt_del()
+    assert rig.gadget.press(CTRL_ALT_DEL)
     assert rig.recorder.wait_until(
         lambda seen: any(isinstance(o, HostEvent) and o.name == "RESET" and o.guest for o in seen),
         20,
@@ -180,5 +181,5 @@ def test_a_keyboard_without_boot_protocol_is_not_driven(rig: Rig) -> None:
     boot = rig.host.boot("ehci")
     assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
     assert not keyboard_driven(rig.recorder.seen())
-    assert not rig.gadget.press_ctrl_alt_del()
+    assert not rig.gadget.press(CTRL_ALT_DEL)
     assert not any(isinstance(o, HostEvent) for o in rig.recorder.seen())
