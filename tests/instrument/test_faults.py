@@ -15,8 +15,8 @@ from harness.outcome.catalogue import REQUIREMENTS
 CASES = "hid_and_storage-exfat or strict-blank or MEDIA-1/ehci or TOGGLE-3 or nothing_chosen"
 
 LIFE = ("LIFE", "INPUT")
-"""Requirements of which one case is run. They take long, and need a firmware with which a host boots: only fixed and
-the trees that break one of them get them, those with what else they could break."""
+"""Requirements of which one case is run. They take long, and need a firmware with which a host
+boots: only fixed and the trees that break one get them, those with what else they could break."""
 ALIKE = "hid_and_storage-exfat or nothing_chosen"
 
 BESIDE_LIFE = {name for name in REQUIREMENTS if not name.startswith(LIFE)}
