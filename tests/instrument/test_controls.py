@@ -9,7 +9,11 @@ from conftest import Finished, Validate
 
 pytestmark = [pytest.mark.rig, pytest.mark.long]
 
-SHORT = "import harness.rig\nharness.rig.CASE_SECONDS = 4.0\nharness.rig.PLUG_SECONDS = 2.0\n"
+SHORT = """
+import harness.rig.gadget, harness.rig.host
+harness.rig.host.CASE_SECONDS = 4.0
+harness.rig.host.PLUG_SECONDS = harness.rig.gadget.PLUG_SECONDS = 2.0
+"""
 
 DROPS_EVERYTHING = """
 from harness.cable.relay import Relay
@@ -29,13 +33,13 @@ Relay.forward = stand_still
 """
 
 SAYS_NOTHING = """
-import harness.rig, images.payload
+import harness.rig.host, images.payload
 def mute(path, label):
     images.payload.write_boot_disk(path, label)
     with open(path, "r+b") as image:
         image.seek(images.payload.TEXT_OFFSET)
         image.write(bytes(images.payload.TEXT_SIZE))
-harness.rig.write_boot_disk = mute
+harness.rig.host.write_boot_disk = mute
 """
 
 

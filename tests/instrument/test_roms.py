@@ -14,7 +14,7 @@ from harness.host.pc import BIOSES, Pc
 from harness.observation import BiosLine, CpuSample, HostEvent, Observation, Recorder
 from harness.outcome.future import IRET
 from harness.outcome.rules import GAVE_UP, MARK
-from harness.rig import CTRL_ALT_DEL
+from harness.rig.host import CTRL_ALT_DEL
 from images import rom
 from images.payload import DISK_SIZE, write_boot_disk
 from images.rom import BLOCK, ROMS, SOURCES, finished, option_rom

@@ -129,7 +129,7 @@ def test_the_real_library_and_wireshark_see_what_crosses(reading: Rig, controlle
             assert agrees(as_heard(packet, caps.shared), theirs)
         oracle.close()
     reading.close()
-    (capture,) = reading._evidence.glob("*.pcapng")
+    (capture,) = reading.case.evidence.glob("*.pcapng")
     commands = [o.cdb[0] for o in boot.stream if isinstance(o, ScsiCommand)]
     assert opcodes_of_wireshark(capture) == commands
 

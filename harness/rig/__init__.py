@@ -1,0 +1,64 @@
+"""Gadget, cable and host put together; runs one case.
+
+What a requirement test sees: `rig.gadget.start(...)` gives the device a life,
+`rig.host.boot(...)` gives the PC one, and the `Boot` that comes back says what happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.equipment import Equipment
+from harness.firmware import Firmware
+from harness.observation import Recorder
+from harness.rig.boot import Boot
+from harness.rig.case import Case, Record
+from harness.rig.gadget import Gadget
+from harness.rig.host import Host
+
+__all__ = ["Boot", "Record", "Rig"]
+
+
+class Rig:
+    """Gadget, cable and host of one case. `close` it: that collects the evidence too."""
+
+    def __init__(
+        self,
+        equipment: Equipment,
+        scratch: Path,
+        evidence: Path,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`scratch` and `evidence` are folders of this case's own; `say` is told what goes on."""
+        self.case = Case(equipment, scratch, evidence, say)
+        self.gadget = Gadget(self.case)
+        self.host = Host(self.case, self.gadget)
+        self._closed = False
+
+    @property
+    def recorder(self) -> Recorder:
+        """The stream of what is seen."""
+        return self.case.recorder
+
+    @property
+    def record(self) -> Record:
+        """What the case leaves behind."""
+        return self.case.record
+
+    @property
+    def stock(self) -> Firmware:
+        """The shipped firmware that has the defect."""
+        return self.case.equipment.stock
+
+    def close(self) -> None:
+        """Collect the evidence, then switch everything off. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.gadget.close)
+            stack.callback(self.host.close)
+            self.host.collect()
+            self.gadget.collect()

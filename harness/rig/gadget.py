@@ -1,0 +1,230 @@
+"""The device of a case: a gadget VM, and the end of the cable that is plugged into it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import usb.core
+
+from harness.cable.direct import Direct
+from harness.cable.pyusb import Backend
+from harness.cable.relay import Relay
+from harness.deadline import Deadline
+from harness.errors import EndpointCollision, FirmwareFault, RigFault
+from harness.firmware import Firmware, Gate, Shape, boot_files
+from harness.gadget.vm import Configfs, GadgetVm, Lun
+from harness.observation import DeviceDied, GadgetState, Unplugged
+from harness.probe.bulk_only import Drive
+from harness.rig.case import Case
+from images.emmc import write_emmc
+
+PLUG_SECONDS = 30.0
+"""How long the device_connect of a gadget that is on the bus may take to cross the cable."""
+
+RESTARTED = "restarted"
+"""Folder of the evidence that a device leaves after it was restarted."""
+
+
+class Gadget:
+    """The device of a case."""
+
+    def __init__(self, case: Case) -> None:
+        """A device without power."""
+        self._case = case
+        self._vm: GadgetVm | None = None
+        self.relay: Relay | None = None
+        self.state = Configfs("", (), ())
+        self.collision: EndpointCollision | None = None
+        self.script = "it was not started"
+        self._power_on: Callable[[Path], GadgetVm]
+        self._gate = Gate.ABSENT
+
+    def start(
+        self,
+        *,
+        gate: Gate,
+        shape: Shape = Shape.HID_AND_STORAGE,
+        data_partition: str = "exfat",
+        media: Sequence[Path] = (),
+        extra: Mapping[str, bytes] | None = None,
+        firmware: Firmware | None = None,
+    ) -> None:
+        """Power the device on and let its own init script build the gadget.
+
+        `media` are put on the data partition under their names, `extra` are further files of
+        /boot, `firmware` is run in place of the one under test. Whatever the firmware does is
+        an observation; what the rig fails at raises RigFault.
+        """
+        case = self._case
+        firmware = firmware or case.equipment.firmware
+        case.record.data_partition = data_partition
+        emmc = case.scratch / "emmc"
+        write_emmc(
+            emmc,
+            kvmapp=firmware.kvmapp,
+            firmware_digest=firmware.digest,
+            boot_files=boot_files(shape, gate, extra),
+            data_partition=data_partition,
+            media=media,
+        )
+        snapshot = case.equipment.snapshots[shape.udc]
+
+        def power_on(evidence: Path) -> GadgetVm:
+            case.say("device: power on")
+            vm = GadgetVm(snapshot, emmc, case.scratch, evidence)
+            if self.relay is None:
+                self.relay = Relay(vm.cable)
+            else:
+                self.relay.replace(vm.cable)
+            vm.on_left = self.relay.unplug
+            vm.power_on(data_partition)
+            return vm
+
+        self._power_on, self._gate = power_on, gate
+        self._vm = power_on(case.evidence)
+        self._run_script(self._vm)
+        case.recorder.add(
+            lambda at: GadgetState(
+                at,
+                self.state.udc,
+                self.state.functions,
+                tuple(lun.name for lun in self.state.luns),
+                gate.promises_drive,
+            )
+        )
+
+    def _run_script(self, vm: GadgetVm) -> None:
+        """Let the init script build the gadget, and wait until that is on the bus, if it will be.
+
+        A device that does not survive that is an observation.
+        """
+        case = self._case
+        try:
+            case.say("device: its init script runs")
+            run = vm.run_init_script("start")
+            self.script = str(run)
+            self.state = vm.configfs()
+            if not (self.state.udc and self.state.luns) and self._gate.promises_drive:
+                case.say("device: no gadget yet")
+                self.state = vm.settle()
+            if self.state.udc:
+                case.say("device: enumerating")
+                vm.wait_enumerated()
+        except FirmwareFault as fault:
+            self.script = how = str(fault)
+            case.recorder.add(lambda at: DeviceDied(at, how))
+        except EndpointCollision as collision:
+            self.collision = collision
+
+    def restart(self, gone: Callable[[], None]) -> None:
+        """Take the device's power away, and give it back: its init script runs anew.
+
+        `gone` is called when the host has been told that the gadget left. What is on the eMMC
+        stays. Raises RigFault when the rig failed.
+        """
+        assert self._vm is not None
+        assert self.relay is not None
+        self.relay.lose()
+        gone()
+        self._case.record.evidence.extend(self._vm.logs)
+        self._vm.close()
+        evidence = self._case.evidence / RESTARTED
+        evidence.mkdir()
+        self._vm = self._power_on(evidence)
+        self._run_script(self._vm)
+
+    def rebind(self, gone: Callable[[], None]) -> None:
+        """Unbind the gadget from its USB controller and bind it again, as a "reset usb" does.
+
+        `gone` is called when the host has been told that the gadget left. Raises FirmwareFault
+        when the device died, RigFault when the rig failed.
+        """
+        assert self._vm is not None
+        seen = len(self._case.recorder.seen())
+        self._vm.unbind()
+        left = self._case.recorder.wait_until(
+            lambda s: any(isinstance(o, Unplugged) for o in s[seen:]), PLUG_SECONDS
+        )
+        if left is None:
+            raise RigFault("the gadget was unbound, and the host was not told that it left")
+        gone()
+        self._vm.bind()
+        self.state = self._vm.configfs()
+
+    @property
+    def running(self) -> bool:
+        """Whether the device was started."""
+        return self._vm is not None
+
+    @property
+    def plugged(self) -> bool:
+        """Whether the firmware has bound its gadget to the USB controller."""
+        return bool(self.state.udc)
+
+    @property
+    def luns(self) -> tuple[Lun, ...]:
+        """The LUNs of the gadget and what backs them, as configfs says now.
+
+        Raises FirmwareFault when the device died, RigFault when its shell does not answer.
+        """
+        if self._vm is None:
+            return ()
+        self.state = self._vm.configfs()
+        return self.state.luns
+
+    def check_alive(self) -> None:
+        """Raise FirmwareFault when the device has switched itself off or restarted."""
+        if self._vm is not None:
+            self._vm.check_alive()
+
+    def press(self, report: bytes) -> bool:
+        """Press keys on the gadget's keyboard, as a KVM's user does: a boot keyboard's report.
+
+        Whether the host took it, which says nothing of what it did with it; without a gadget
+        nobody does. Raises as `luns` does.
+        """
+        return self._vm is not None and self._vm.press(report)
+
+    @contextlib.contextmanager
+    def drive(self, *, read_only: bool = False) -> Iterator[Drive]:
+        """The drive, to be asked directly (`harness.probe`), with the cable in no host.
+
+        `read_only`: its medium should be. What is said is in the case's evidence. Raises
+        FirmwareFault when the gadget has no drive or is not on the bus, NotJudged for a limit of
+        the rig, RigFault when the rig failed.
+        """
+        if self.collision is not None:
+            raise self.collision
+        if self.relay is None or not self.plugged:
+            raise FirmwareFault(f"the gadget is not on the bus; {self.script}")
+        case = self._case
+        self.hurry(True)
+        capture = case.evidence / "usb-probe.pcapng"
+        with contextlib.closing(Direct(self.relay, case.recorder, capture)) as direct:
+            case.record.evidence.append(capture.name)
+            direct.wait_device(Deadline.after(PLUG_SECONDS, "the gadget to cross the cable"))
+            device = usb.core.find(backend=Backend(direct))
+            device.set_configuration()
+            yield Drive(device, read_only=read_only)
+        self.hurry(False)
+
+    def hurry(self, busy: bool) -> None:
+        """Let the gadget's end of the cable have the processor, or leave it to others."""
+        if self._vm is not None:
+            self._vm.hurry(busy)
+
+    def collect(self) -> None:
+        """Write what is to be seen on the device into the evidence folder."""
+        if self._vm is not None:
+            folder = self._vm.evidence.relative_to(self._case.evidence)
+            names = (str(folder / name) for name in self._vm.collect())
+            self._case.record.evidence.extend(names)
+
+    def close(self) -> None:
+        """Switch it off."""
+        if self.relay is not None:
+            self.relay.close()
+        if self._vm is not None:
+            self._vm.close()
