@@ -145,6 +145,8 @@ class Deed(Enum):
     PLUG = "the gadget is plugged in, which was not until then"
     REBIND = "the gadget is unbound from its USB controller, and bound again"
     QUICK_REBIND = "the gadget is bound anew, all of it before the host goes on"
+    SILENCE = "the gadget falls silent, for two seconds"
+    MUTE = "the gadget falls silent, for good"
     RESTART = "the device loses its power, and gets it back"
     QUICK_RESTART = "the device restarts, all of it before the host goes on"
 

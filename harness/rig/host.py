@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from harness.cable.bends import Bend, Bender
 from harness.cable.conversation import transcript
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
@@ -69,6 +70,9 @@ USB_CAPTURE = "usb.pcapng"
 REPLUG_SECONDS = 0.5
 """How long a cable that is pulled out stays out."""
 
+SILENT_SECONDS = 2.0
+"""How long a gadget that falls silent for a while says nothing. SeaBIOS waits for 5 s."""
+
 SAYING_SECONDS = 0.2
 """How often at most what the host is doing is told to whoever watches."""
 
@@ -100,6 +104,8 @@ class Host:
         seconds: float | None = None,
         disturb: Disturbance | None = None,
         menu: bool = False,
+        bends: Sequence[Bend] = (),
+        seed: int = 0,
     ) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
@@ -110,7 +116,8 @@ class Host:
         boots; `seconds` of the host's own time may go by without a proof, CASE_SECONDS unless it
         is given. `disturb` is what is done to the host, its cable or its gadget on its way.
         `menu` has the BIOS offer its boot menu, which the gadget's keyboard is to open, and to
-        choose the first entry of.
+        choose the first entry of. `bends` are what the cable does to single packets; what they
+        make up comes from `seed`.
         Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
         """
         case = self._case
@@ -120,6 +127,10 @@ class Host:
             raise self._gadget.collision
         outcome = rules.decide(case.recorder.seen())
         self._judged = len(case.recorder.seen())
+        if self._gadget.relay is not None:
+            self._gadget.relay.bend(Bender(bends, seed) if bends else None)
+        if bends:
+            case.keep("bends.txt", "".join(f"{line}\n" for line in (f"seed {seed}", *bends)))
         if not isinstance(outcome, NoDrive):
             outcome = self._run(
                 controller, bios, press, next_device, seconds or CASE_SECONDS, disturb, menu
@@ -327,6 +338,13 @@ class Host:
                     gadget.relay.mend(REPLUG_SECONDS)
                 case Deed.PLUG:
                     gadget.relay.mend()
+                    pc.let_go()
+                case Deed.SILENCE:
+                    gadget.relay.mute()
+                    gadget.relay.mend(SILENT_SECONDS)
+                    pc.let_go()
+                case Deed.MUTE:
+                    gadget.relay.mute()
                     pc.let_go()
                 case Deed.REBIND:
                     gadget.rebind(pc.let_go)

@@ -10,6 +10,8 @@ import pytest
 from cable import fault_at_read
 from oracle import Oracle, agrees, as_heard
 
+from harness.cable import bends
+from harness.cable.bends import Bend, Part, Place
 from harness.cable.conversation import transcript
 from harness.cable.usbredir import Hello, Packet, Side, encode
 from harness.equipment import prepare
@@ -18,6 +20,7 @@ from harness.gadget.vm import CTRL_ALT_DEL
 from harness.host.pc import CONTROLLERS
 from harness.observation import (
     BiosLine,
+    CableBent,
     CableCut,
     CableMuted,
     ControlReply,
@@ -27,7 +30,7 @@ from harness.observation import (
     ScsiReply,
     Unplugged,
 )
-from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, NoBootDevice
+from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, NoBootDevice, Outcome
 from harness.outcome.rules import GAVE_UP, MARK
 from harness.outcome.wire import keyboard_driven, sector_of
 from harness.rig import Rig
@@ -103,6 +106,32 @@ def test_a_host_whose_drive_falls_silent_while_it_reads(reading: Rig) -> None:
     assert not any(isinstance(o, ScsiReply | Unplugged) for o in seen)
     assert_given_up_after_its_patience(seen)
     assert_boots_when_mended(reading)
+
+
+READ_0 = Place(Part.STATUS, "READ(10)", lba=0)
+
+
+@pytest.mark.parametrize(
+    ("bend", "outcome"),
+    [
+        (bends.delay(READ_0, 2.0), Booted(MEDIUM)),
+        (bends.wrong_status(READ_0, 1), NoBootDevice()),
+        # SeaBIOS looks at nothing in a CSW but its status (src/hw/usb-msc.c, usb_process_op).
+        (bends.wrong_tag(READ_0), Booted(MEDIUM)),
+        (bends.stall(Place(Part.DATA, "INQUIRY")), Booted(NEXT_DEVICE)),
+        (bends.stall(Place(Part.REPLY, "GET_DESCRIPTOR(DEVICE)")), Booted(NEXT_DEVICE)),
+    ],
+    ids=lambda value: str(value).replace(" ", "_") if isinstance(value, Bend) else "",
+)
+def test_what_a_host_makes_of_a_bent_cable(reading: Rig, bend: Bend, outcome: Outcome) -> None:
+    boot = reading.host.boot("ehci", must_ask_drive=False, bends=[bend], seed=7)
+    (bent,) = (o for o in boot.stream if isinstance(o, CableBent))
+    assert bent.how == str(bend)
+    assert boot.outcome == outcome, boot.explain()
+    if isinstance(boot.outcome, Booted) and "late" in str(bend):
+        assert boot.outcome.seconds > 2.0
+    said = (reading.case.evidence / "bends.txt").read_text()
+    assert said == f"seed 7\n{bend}\n"
 
 
 @pytest.mark.parametrize("controller", CONTROLLERS)

@@ -38,7 +38,7 @@ def disturbed(rig: Rig, controller: str, deed: Deed, part: int, ends: str) -> Bo
         raise NotJudged(f"a boot that nothing disturbs ends otherwise: {outcome}, not {whole}")
     mark = marks[part * len(marks) // PARTS]
     boot = rig.host.boot(controller, must_ask_drive=False, disturb=Disturbance(mark, deed))
-    if not any(isinstance(seen, Disturbed) for seen in boot.stream):
+    if not any(isinstance(seen, Disturbed) for seen in boot.stream[: boot.judged]):
         raise NotJudged(f"{boot.outcome}, and never came to {mark}")
     return boot
 
