@@ -373,23 +373,31 @@ def _reply(packet: int, status: int, length: int) -> Make:
 # --- as text --------------------------------------------------------------------------------
 
 
+PAUSE_SECONDS = 1.0
+"""A cable on which nothing crosses for longer is said to be at rest."""
+
+
 def transcript(stream: Iterable[Observation]) -> str:
     """The wire as text, one line for each command, request, reset and plug event.
 
-    A line stands at the moment of the question and has the answer at its end; "no answer"
-    means that none came in this stream.
+    A line stands at the moment of the question and has the answer at its end, with the seconds
+    that it took; "no answer" means that none came in this stream. A line of its own says how long
+    nothing crossed, and what the last thing was before that.
     """
     lines: list[str] = []
-    waiting: dict[tuple[str, int], int] = {}
+    waiting: dict[tuple[str, int], tuple[int, float, str]] = {}
+    last: tuple[float, str] | None = None
 
-    def answer(key: tuple[str, int], words: str, at: float, fallback: str) -> None:
-        place = waiting.pop(key, None)
+    def answer(key: tuple[str, int], words: str, at: float, fallback: str) -> str:
+        place, asked, name = waiting.pop(key, (None, at, fallback))
         if place is None:
             lines.append(f"{at:+10.6f}  {fallback}: {words}")
         else:
-            lines[place] = f"{lines[place]}: {words}"
+            lines[place] = f"{lines[place]}: {words} in {at - asked:.3f} s"
+        return f"the answer to {name}"
 
     for o in stream:
+        name = ""
         match o:
             case Plugged():
                 text = f"plugged in: {o.speed} speed, {o.vendor:04x}:{o.product:04x}"
@@ -411,29 +419,44 @@ def transcript(stream: Iterable[Observation]) -> str:
             case BusReset():
                 text = "bus reset"
             case ControlRequest():
-                waiting["control", o.packet] = len(lines)
+                name = f"{o.name} to {_recipient(o)}"
                 text = (
                     f"{o.name} type {o.request_type:02X} value {o.value:04X} "
                     f"index {o.index:04X} length {o.length}"
                 )
             case ScsiCommand():
-                waiting["scsi", o.tag] = len(lines)
+                name = o.name
                 direction = "from" if o.to_host else "to"
                 amount = f", {o.length} bytes {direction} drive" if o.length else ""
                 text = f"LUN {o.lun} {o.name} [{o.cdb.hex(' ')}]{amount}"
             case ControlReply():
                 words = f"{o.status}, {o.length} bytes"
-                answer(("control", o.packet), words, o.at, "unasked reply")
+                last = o.at, answer(("control", o.packet), words, o.at, "unasked reply")
                 continue
             case ScsiReply():
-                answer(("scsi", o.tag), _outcome(o), o.at, f"unasked status, {o.name}")
+                fallback = f"unasked status, {o.name}"
+                last = o.at, answer(("scsi", o.tag), _outcome(o), o.at, fallback)
                 continue
             case _:
                 continue
+        if last is not None and o.at - last[0] > PAUSE_SECONDS:
+            lines.append(f"{last[0]:+10.6f}  nothing for {o.at - last[0]:.1f} s, after {last[1]}")
+        if isinstance(o, ControlRequest):
+            waiting["control", o.packet] = len(lines), o.at, name
+        elif isinstance(o, ScsiCommand):
+            waiting["scsi", o.tag] = len(lines), o.at, name
+        last = o.at, name or text
         lines.append(f"{o.at:+10.6f}  {text}")
-    for place in waiting.values():
+    for place, _, _ in waiting.values():
         lines[place] += ": no answer"
     return "".join(line + "\n" for line in lines)
+
+
+def _recipient(request: ControlRequest) -> str:
+    """Whom a request is for (USB 2.0, table 9-2): "the device", "interface 0", "endpoint 81"."""
+    number = request.index & 0xFF
+    names = {1: f"interface {number}", 2: f"endpoint {number:02X}"}
+    return names.get(request.request_type & 0x1F, "the device")
 
 
 def _outcome(reply: ScsiReply) -> str:

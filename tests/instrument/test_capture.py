@@ -203,17 +203,33 @@ def test_the_transcript_reads_like_the_wire() -> None:
         " +2.000000  plugged in: high speed, 3346:1009\n"
         " +3.000000  bus reset\n"
         " +4.000000  GET_DESCRIPTOR(DEVICE) type 80 value 0100 index 0000 length 18"
-        ": success, 18 bytes\n"
+        ": success, 18 bytes in 1.000 s\n"
         " +6.000000  GET_DESCRIPTOR(CONFIGURATION) type 80 value 0200 index 0000 length 9"
-        ": success, 9 bytes\n"
+        ": success, 9 bytes in 1.000 s\n"
         " +8.000000  GET_DESCRIPTOR(CONFIGURATION) type 80 value 0200 index 0000 length 32"
-        ": success, 32 bytes\n"
+        ": success, 32 bytes in 1.000 s\n"
         "+10.000000  SET_CONFIGURATION(1) type 00 value 0001 index 0000 length 0"
-        ": success, 0 bytes\n"
-        "+14.000000  LUN 0 INQUIRY [12 00 00 00 24 00], 36 bytes from drive: passed, 36 bytes\n"
-        "+20.000000  LUN 0 TEST UNIT READY [00 00 00 00 00 00]: failed, 0 bytes\n"
+        ": success, 0 bytes in 3.000 s\n"
+        "+14.000000  LUN 0 INQUIRY [12 00 00 00 24 00], 36 bytes from drive"
+        ": passed, 36 bytes in 5.000 s\n"
+        "+20.000000  LUN 0 TEST UNIT READY [00 00 00 00 00 00]: failed, 0 bytes in 3.000 s\n"
         "+24.000000  LUN 0 REQUEST SENSE [03 00 00 00 12 00], 18 bytes from drive"
-        ": passed, 18 bytes, 02/3A/00 NOT READY: MEDIUM NOT PRESENT\n"
+        ": passed, 18 bytes, 02/3A/00 NOT READY: MEDIUM NOT PRESENT in 5.000 s\n"
+    )
+
+
+def test_the_transcript_says_when_nothing_crossed() -> None:
+    """SeaBIOS, with any composite device: what it asks is refused at once, and it waits."""
+    asked = ControlRequest(1.0, 7, 0xA1, 0xFE, 0, 0, 1, "GET_MAX_LUN")
+    stream = [
+        asked,
+        ControlReply(1.25, 7, "stall", 0),
+        ScsiCommand(6.25, 1, 0, "INQUIRY", b"\x12", 36, True),
+    ]
+    assert transcript(stream) == (
+        " +1.000000  GET_MAX_LUN type A1 value 0000 index 0000 length 1: stall, 0 bytes in 0.250 s\n"
+        " +1.250000  nothing for 5.0 s, after the answer to GET_MAX_LUN to interface 0\n"
+        " +6.250000  LUN 0 INQUIRY [12], 36 bytes from drive: no answer\n"
     )
 
 
