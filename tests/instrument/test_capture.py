@@ -227,7 +227,8 @@ def test_the_transcript_says_when_nothing_crossed() -> None:
         ScsiCommand(6.25, 1, 0, "INQUIRY", b"\x12", 36, True),
     ]
     assert transcript(stream) == (
-        " +1.000000  GET_MAX_LUN type A1 value 0000 index 0000 length 1: stall, 0 bytes in 0.250 s\n"
+        " +1.000000  GET_MAX_LUN type A1 value 0000 index 0000 length 1"
+        ": stall, 0 bytes in 0.250 s\n"
         " +1.250000  nothing for 5.0 s, after the answer to GET_MAX_LUN to interface 0\n"
         " +6.250000  LUN 0 INQUIRY [12], 36 bytes from drive: no answer\n"
     )
