@@ -85,12 +85,14 @@ class Qemu:
         *,
         folder: Path,
         channels: Sequence[str] = (),
+        tight: Sequence[str] = (),
         inherit: Sequence[int] = (),
         on_event: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         """Start QEMU; it answers QMP when this returns.
 
-        `channels` become chardevs of those ids, whose other ends are `channel(id)`. `inherit`
+        `channels` become chardevs of those ids, whose other ends are `channel(id)`. Of those that
+        are `tight` as little as possible, some bytes, can wait to be read. `inherit`
         are open files that it gets under their numbers.
         `on_event` is called from another thread with each QMP event's name and data.
         Raises ToolError when there is no QEMU, QemuError when it does not start.
@@ -108,6 +110,8 @@ class Qemu:
                 ours, theirs = socket.socketpair()
                 self._channels[chardev] = ours
                 inherited.append(theirs)
+                if chardev in tight:
+                    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)
                 argv += ["-chardev", f"socket,id={chardev},fd={theirs.fileno()}"]
             argv += ["-mon", "chardev=qmp,mode=control"]
             argv += arguments

@@ -116,12 +116,14 @@ class Pc:
         *,
         cable: bool,
         menu: bool = False,
+        exact: bool = False,
     ) -> None:
         """Start QEMU, stopped before the first instruction.
 
         `cable` puts a USB port in front of which `self.cable` is the other end, first in the
         boot order; `next_device` is the disk image that comes second; with `menu` the BIOS offers
-        its boot menu. Raises QemuError.
+        its boot menu. With `exact` the machine can be stopped right behind a line of its log, for
+        which it waits with each line until that is read. Raises QemuError.
         """
         self._recorder = recorder
         self._scratch = scratch
@@ -130,6 +132,7 @@ class Pc:
         """Held by whoever has the machine stopped."""
         self._still = False
         self._running = threading.Event()
+        self._brake: socket.socket | None = None
         self._ran, self._since, self._starved = 0.0, 0.0, 0.0
         self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(MEGABYTES << 20)))
         arguments = [
@@ -146,6 +149,8 @@ class Pc:
             *("-device", "ide-hd,drive=next-device,bootindex=1"),
             *("-device", f"{CONTROLLERS[controller]},id=usb"),
         ]
+        if exact:
+            arguments += ["-mon", "chardev=brake,mode=readline"]
         if cable:
             arguments += ["-device", "usb-redir,chardev=cable,bus=usb.0,bootindex=0"]
         try:
@@ -154,7 +159,8 @@ class Pc:
                     "host",
                     arguments,
                     folder=scratch,
-                    channels=("debug", "gdb", "cable") if cable else ("debug", "gdb"),
+                    channels=("debug", "gdb", *["cable"] * cable, *["brake"] * exact),
+                    tight=("debug",) if exact else (),
                     inherit=(self._memory.fd,),
                     on_event=self._on_event,
                 )
@@ -166,6 +172,8 @@ class Pc:
             )
             debug = self._stack.enter_context(self._qemu.channel("debug"))
             self.cable: socket.socket | None = self._qemu.channel("cable") if cable else None
+            if exact:
+                self._brake = self._stack.enter_context(self._qemu.channel("brake"))
         except BaseException:
             self._stack.close()
             raise
@@ -221,7 +229,8 @@ class Pc:
                 return
             seen = cpu.look(self._qemu, self._memory, freeze=trim is not None)
             stats = self._qemu.execute("query-blockstats")
-            self._go_on()
+            if not self._still:
+                self._go_on()
         disk = next(s["stats"] for s in stats if s.get("node-name") == "next-device")
         io = int(disk["rd_operations"]), int(disk["wr_operations"])
         if io != self._io:
@@ -233,10 +242,22 @@ class Pc:
             whole = trim(frozen(at=0.0), page)
             self._recorder.add(lambda at: dataclasses.replace(whole, at=at))
 
+    def brake(self) -> None:
+        """Let a QEMU that is exact get no processor until `hold`, at once; from any thread."""
+        if self._brake is not None:
+            self._qemu.process.send_signal(signal.SIGSTOP)
+
     def hold(self) -> None:
-        """Stop the machine and keep it so until `let_go`. May be called from any thread."""
+        """Stop the machine and keep it so until `let_go`; from any thread.
+
+        One that is braked finds the command waiting when it goes on, and gets no further than
+        to that: it waits for no answer of ours in between. Raises QemuError, DeadlineExpired.
+        """
+        self._still = True  # whoever looks at it just now leaves it stopped
+        if self._brake is not None:
+            self._brake.sendall(b"stop\n")
+            self._qemu.process.send_signal(signal.SIGCONT)
         with self._hold:
-            self._still = True
             self._stop()
 
     def let_go(self) -> None:

@@ -166,7 +166,10 @@ class Host:
         case = self._case
         late = disturb is not None and disturb.deed is Deed.PLUG
         self._pc = self._switched_on(
-            controller, bios, next_device, USB_CAPTURE, late=late, menu=menu
+            *(controller, bios, next_device, USB_CAPTURE),
+            late=late,
+            menu=menu,
+            exact=disturb is not None,
         )
         relay = self._gadget.relay
         disturbing = Disturbing(disturb, self._pc, case.recorder) if disturb else None
@@ -196,11 +199,12 @@ class Host:
         *,
         late: bool,
         menu: bool = False,
+        exact: bool = False,
     ) -> Pc:
         """A PC with the gadget in its port, stopped at its first instruction.
 
         `capture` is the name of the file for what crosses the cable, "" for none; `late` leaves
-        the cable cut.
+        the cable cut; `menu` and `exact` are as for a Pc.
         """
         case = self._case
         relay = self._gadget.relay
@@ -209,7 +213,12 @@ class Host:
             write_boot_disk(next_device, NEXT_DEVICE)
         case.say("host: power on")
         cable = relay is not None
-        pc = Pc(controller, bios, next_device, case.recorder, case.scratch, cable=cable, menu=menu)
+        pc = Pc(
+            *(controller, bios, next_device, case.recorder, case.scratch),
+            cable=cable,
+            menu=menu,
+            exact=exact,
+        )
         self._gadget.hurry(True)
         if relay is not None and pc.cable is not None:
             if late:

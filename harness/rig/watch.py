@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.errors import RigFault
 from harness.host.pc import Pc
-from harness.observation import BiosLine, Disturbed, Handover, Observation, Recorder
+from harness.observation import Disturbed, Handover, Observation, Recorder
 from harness.outcome import rules
 from harness.outcome.kinds import Outcome
 from harness.outcome.moments import Disturbance, Marks
@@ -77,16 +77,14 @@ class Disturbing:
         """Take an observation; called by whoever made it, BIOS log or cable.
 
         Who reads the log has to go on: a QEMU that cannot get rid of a byte of it stands still,
-        and does not stop its machine either. So that is stopped a moment later, from elsewhere.
+        and does not stop its machine either. So it is braked here, and stopped from elsewhere.
         """
         with self._lock:
             mark = self._marks.see(seen)
         if mark != self._wanted:
             return
-        if isinstance(seen, BiosLine):
-            threading.Thread(target=self._stop, name="disturbing", daemon=True).start()
-        else:
-            self._stop()
+        self._pc.brake()
+        threading.Thread(target=self._stop, name="disturbing", daemon=True).start()
 
     def _stop(self) -> None:
         try:

@@ -388,7 +388,7 @@ def stopped_pc(ram: GuestMemory, qemu: _Monitor) -> Pc:
     pc._recorder, pc._hold = Recorder(), threading.RLock()
     pc._memory, pc._qemu = ram, cast(Qemu, qemu)
     pc._ran, pc._since, pc._starved, pc._io = 0.0, time.monotonic(), 0.0, (0, 0)
-    pc._still = False
+    pc._still, pc._brake = False, None
     return pc
 
 
