@@ -417,9 +417,9 @@ class Recorder:
     Any thread may add; one thread waits. Nothing is ever taken out.
     """
 
-    def __init__(self) -> None:
-        """An empty stream; the clock runs from now until `release`."""
-        self._seen: list[Observation] = []
+    def __init__(self, before: Iterable[Observation] = ()) -> None:
+        """A stream that begins with what was seen `before`; its clock runs until `release`."""
+        self._seen: list[Observation] = list(before)
         self._changed = threading.Condition()
         self._zero = time.monotonic()
         self.on_seen: Callable[[Observation], None] | None = None

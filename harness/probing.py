@@ -28,7 +28,7 @@ from harness.report.words import count, one_line
 from harness.rig import Rig
 from images.payload import write_boot_disk
 
-_STATES = {
+STATES = {
     Held.NOTHING: (Gate.EMPTY, {}),
     Held.MEDIUM: (Gate.path("/data/boot.img"), {}),
     Held.READ_ONLY: (Gate.path("/data/boot.img"), {"usb.disk0.ro": b""}),
@@ -92,7 +92,7 @@ def _asked(
     checks: Sequence[Check],
     wire: bool,
 ) -> list[Finding]:
-    gate, extra = _STATES[held]
+    gate, extra = STATES[held]
     scratch, evidence = folder / "scratch", folder / "evidence"
     scratch.mkdir(mode=0o700, parents=True)
     evidence.mkdir()
@@ -103,8 +103,8 @@ def _asked(
         with rig.gadget.drive(read_only=held is Held.READ_ONLY) as drive:
             for line in _layout(drive.device):
                 say(console, f"    {one_line(line)}", whole=True)
-            asked = findings(drive, held, checks)
-            return _table(console, asked, (lambda: _crossed(rig)) if wire else None)
+            more = _crossed(rig) if wire else None
+            return _table(console, findings(drive, held, checks), more)
 
 
 def _crossed(rig: Rig) -> Callable[[], str]:
@@ -132,9 +132,8 @@ def _layout(device: Any) -> Iterator[str]:
 
 
 def _table(
-    console: Console, asked: Iterator[Finding], wire: Callable[[], Callable[[], str]] | None
+    console: Console, asked: Iterator[Finding], more: Callable[[], str] | None
 ) -> list[Finding]:
-    more = wire() if wire else None
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in ("check", "must", "clause", "result"):
         table.add_column(column, overflow="fold")

@@ -69,9 +69,6 @@ _NO_INTERFACE = Interface(255, 0, 0, 0)
 
 SPEEDS = {0: "low", 1: "full", 2: "high", 3: "super"}
 
-_MASS_STORAGE = (0x08, 0x06, 0x50)
-"""Class, subclass (SCSI transparent) and protocol (BOT) of a drive: BOT 4.3, table 4.5."""
-
 _BY_DEVICE = 0x80
 
 
@@ -276,7 +273,7 @@ class Conversation:
         """Which bulk endpoints belong to a drive; a drive keeps its state while it stays."""
         if self._ep_info is None or self._interfaces is None:
             return
-        numbers = {i.number for i in self._interfaces.interfaces if i[1:] == _MASS_STORAGE}
+        numbers = {i.number for i in self._interfaces.interfaces if i[1:] == scsi.MASS_STORAGE}
         self._drives = {number: self._drives.get(number, _Drive()) for number in numbers}
         self._bulk = {}
         for address in (*range(0x10), *range(0x80, 0x90)):

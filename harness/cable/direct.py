@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from pathlib import Path
 from typing import TypeVar
 
+from harness.cable.conversation import status_word
 from harness.cable.relay import HOST_CAPS, Relay
 from harness.cable.usbredir import (
     AltSettingStatus,
@@ -216,8 +217,7 @@ class Direct:
     def _checked(self, answer: _Answer, what: str) -> _Answer:
         status = getattr(answer, "status", Status.SUCCESS)
         if status != Status.SUCCESS:
-            word = Status(status).name.lower() if status in list(Status) else f"error {status}"
-            raise TransferFailed(what, word)
+            raise TransferFailed(what, status_word(status))
         return answer
 
     def _send(self, packet: Packet) -> None:

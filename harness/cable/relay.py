@@ -702,7 +702,9 @@ class Relay:
             while not self._work.empty():
                 self._work.get()()
             while self._due and self._due[0][0] <= time.monotonic():
-                self._guarded(self._gadget, heapq.heappop(self._due)[2])
+                # What is late is the host's: a gadget's end has no part in it.
+                late = self._host.end if self._host else self._gadget
+                self._guarded(late, heapq.heappop(self._due)[2])
             if self._host and self._host.capture:
                 self._guarded(self._host.end, self._host.capture.flush)
             self._announce()

@@ -10,6 +10,9 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+MASS_STORAGE = (0x08, 0x06, 0x50)
+"""Class, subclass (SCSI transparent) and protocol of a drive (BOT 4.3, table 4.5)."""
+
 _OPERATIONS = {
     0x00: "TEST UNIT READY",
     0x03: "REQUEST SENSE",

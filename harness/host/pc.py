@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import socket
 import threading
@@ -58,6 +59,9 @@ resets it then all the same (softmmu/runstate.c, main_loop_should_exit)."""
 MENU_MS = 10_000
 """How long the BIOS offers its boot menu, in milliseconds: longer than the gadget VM needs to press
 a key beside other load."""
+
+STOP_SECONDS = 5.0
+"""How long a machine that finds the command to stop may take for that. It takes microseconds."""
 
 PRESS_SECONDS = 5.0
 """How long a machine may be stopped while a key is to be pressed. It takes milliseconds."""
@@ -132,6 +136,7 @@ class Pc:
         """Held by whoever has the machine stopped."""
         self._still = False
         self._running = threading.Event()
+        self._stopped = threading.Event()
         self._brake: socket.socket | None = None
         self._ran, self._since, self._starved = 0.0, 0.0, 0.0
         self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(MEGABYTES << 20)))
@@ -174,6 +179,7 @@ class Pc:
             self.cable: socket.socket | None = self._qemu.channel("cable") if cable else None
             if exact:
                 self._brake = self._stack.enter_context(self._qemu.channel("brake"))
+                self._processor = int(self._qemu.execute("query-cpus-fast")[0]["thread-id"])
         except BaseException:
             self._stack.close()
             raise
@@ -185,9 +191,11 @@ class Pc:
 
     def _on_event(self, name: str, data: dict[str, Any]) -> None:
         if name == "RESUME":
+            self._stopped.clear()
             self._running.set()
         elif name == "STOP":
             self._running.clear()
+            self._stopped.set()
         if name in ("RESET", "SHUTDOWN", "GUEST_PANICKED"):
             guest = bool(data.get("guest"))
             self._recorder.add(lambda at: HostEvent(at, name, guest))
@@ -251,14 +259,39 @@ class Pc:
         """Stop the machine and keep it so until `let_go`; from any thread.
 
         One that is braked finds the command waiting when it goes on, and gets no further than
-        to that: it waits for no answer of ours in between. Raises QemuError, DeadlineExpired.
+        to that: its processor's thread has to leave the core to the one that takes the command,
+        as soon as that can run. Raises QemuError, DeadlineExpired.
         """
         self._still = True  # whoever looks at it just now leaves it stopped
         if self._brake is not None:
             self._brake.sendall(b"stop\n")
-            self._qemu.process.send_signal(signal.SIGCONT)
+            with self._yielding():
+                self._qemu.process.send_signal(signal.SIGCONT)
+                self._stopped.wait(STOP_SECONDS)
         with self._hold:
             self._stop()
+
+    @contextlib.contextmanager
+    def _yielding(self) -> Iterator[None]:
+        """Within, QEMU has one core, and its processor's thread runs only when no other can.
+
+        They share a lock, which goes to whoever asks first (QEMU, softmmu/cpus.c, iothread lock):
+        a processor that writes to a port has let go of it and asked again before another thread
+        has woken up, dozens of times.
+        """
+        main, processor = self._qemu.process.pid, self._processor
+        cores = os.sched_getaffinity(main)
+        with contextlib.suppress(ProcessLookupError):  # one that has gone goes no further either
+            for thread in (main, processor):
+                os.sched_setaffinity(thread, {min(cores)})
+            os.sched_setscheduler(processor, os.SCHED_IDLE, os.sched_param(0))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(processor, os.SCHED_OTHER, os.sched_param(0))
+                for thread in (main, processor):
+                    os.sched_setaffinity(thread, cores)
 
     def let_go(self) -> None:
         """Undo `hold`."""

@@ -15,11 +15,15 @@ from typing import Any
 import usb.core
 import usb.util
 
-from harness.cable.scsi import BULK_ONLY_RESET, CBW_SIGNATURE, Sense, parse_csw, parse_sense
+from harness.cable.scsi import (
+    BULK_ONLY_RESET,
+    CBW_SIGNATURE,
+    MASS_STORAGE,
+    Sense,
+    parse_csw,
+    parse_sense,
+)
 from harness.errors import Misbehaved
-
-MASS_STORAGE = (0x08, 0x06, 0x50)
-"""Class, subclass (SCSI transparent) and protocol of a drive (BOT 4.3, table 4.5)."""
 
 SECONDS = 5.0
 """How long a transfer may take: as long as SeaBIOS waits for one (src/hw/usb.h)."""
@@ -50,7 +54,7 @@ class Reply:
 
 
 class Drive:
-    """One LUN of a mass storage interface of a pyusb device.
+    """The mass storage interface of a pyusb device, at its LUN 0 unless another is named.
 
     Its methods raise Misbehaved, usb.core.USBTimeoutError when the device does not answer within
     `seconds`, and usb.core.USBError when it refused or has gone.
@@ -63,7 +67,6 @@ class Drive:
         """
         self.device = device
         self.read_only = read_only
-        self.lun = 0
         self._milliseconds = round(seconds * 1000)
         self._tags = itertools.count(1)
         found = [
@@ -113,7 +116,7 @@ class Drive:
         *,
         to_host: bool = True,
         data: bytes = b"",
-        lun: int | None = None,
+        lun: int = 0,
     ) -> Reply:
         """Send a command and go through its data and status (BOT 5.3, 6.7).
 
@@ -122,7 +125,7 @@ class Drive:
         """
         began = time.monotonic()
         tag = next(self._tags)
-        self.send_wrapper(self.wrapper(tag, length, to_host, cdb, self.lun if lun is None else lun))
+        self.send_wrapper(self.wrapper(tag, length, to_host, cdb, lun))
         came, taken, stalled = b"", 0, False
         try:
             if length and to_host:
@@ -182,7 +185,7 @@ class Drive:
 
     # --- SCSI -------------------------------------------------------------------------------
 
-    def sense(self, lun: int | None = None) -> Sense:
+    def sense(self, lun: int = 0) -> Sense:
         """REQUEST SENSE (SPC-4, 6.39): why the last command failed."""
         reply = self.ask(bytes((0x03, 0, 0, 0, 18, 0)), 18, lun=lun)
         found = parse_sense(reply.data)

@@ -17,11 +17,10 @@ from enum import Enum
 import usb.core
 import usb.util
 
-from harness.cable.scsi import Sense
+from harness.cable.scsi import MASS_STORAGE, Sense
 from harness.errors import Misbehaved
 from harness.probe.bulk_only import (
     FAILED,
-    MASS_STORAGE,
     PASSED,
     PHASE_ERROR,
     TEST_UNIT_READY,

@@ -22,8 +22,7 @@ class Boot:
 
     `stream` is everything, `judged` how much of it decided the outcome: what the rig tried
     afterwards comes later. `luns` is what was in the drive when the host was started, or when a
-    boot that was disturbed hung;
-    `data_partition` is None without a gadget.
+    boot that was disturbed hung; `data_partition` is None without a gadget.
     """
 
     outcome: Outcome

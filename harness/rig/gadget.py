@@ -202,13 +202,15 @@ class Gadget:
         case = self._case
         self.hurry(True)
         capture = case.evidence / "usb-probe.pcapng"
-        with contextlib.closing(Direct(self.relay, case.recorder, capture)) as direct:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.hurry, False)
+            direct = Direct(self.relay, case.recorder, capture)
+            stack.enter_context(contextlib.closing(direct))
             case.record.evidence.append(capture.name)
             direct.wait_device(Deadline.after(PLUG_SECONDS, "the gadget to cross the cable"))
             device = usb.core.find(backend=Backend(direct))
             device.set_configuration()
             yield Drive(device, read_only=read_only)
-        self.hurry(False)
 
     def hurry(self, busy: bool) -> None:
         """Let the gadget's end of the cable have the processor, or leave it to others."""

@@ -240,13 +240,11 @@ class Host:
         case = self._case
         if self._gadget.collision is not None:
             raise self._gadget.collision
-        kept, case.recorder = case.recorder, Recorder()
+        kept = case.recorder
+        case.recorder = Recorder(o for o in kept.seen() if isinstance(o, GadgetState | DeviceDied))
         relay = self._gadget.relay
         bios = bios or case.equipment.bios
         try:
-            for seen in kept.seen():
-                if isinstance(seen, GadgetState | DeviceDied):
-                    case.recorder.add(lambda at, seen=seen: seen)  # type: ignore[misc]
             outcome = rules.decide(case.recorder.seen())
             if isinstance(outcome, NoDrive):
                 return outcome, []

@@ -14,13 +14,13 @@ from harness.outcome.catalogue import REQUIREMENTS
 # strict host for EMPTY-4 and EMPTY-5.
 CASES = "hid_and_storage-exfat or strict-blank or MEDIA-1/ehci or TOGGLE-3 or nothing_chosen"
 
-LIFE = ("LIFE", "INPUT")
+LIVELY = ("LIFE", "INPUT")
 """Requirements of which one case is run. They take long, and need a firmware with which a host
 boots: only fixed and the trees that break one get them, those with what else they could break."""
 ALIKE = "hid_and_storage-exfat or nothing_chosen"
 
-BESIDE_LIFE = {name for name in REQUIREMENTS if not name.startswith(LIFE)}
-ALIKE_AND_LIFE = {"EMPTY-1", "EMPTY-6", "SAFE-1", *(set(REQUIREMENTS) - BESIDE_LIFE)}
+OTHERS = {name for name in REQUIREMENTS if not name.startswith(LIVELY)}
+ALIKE_AND_LIVELY = {"EMPTY-1", "EMPTY-6", "SAFE-1", *(set(REQUIREMENTS) - OTHERS)}
 
 SHOWN_BY = {
     "faults/partition_on_line_feed": "gate_of_one_line_feed",
@@ -40,12 +40,12 @@ def test_breaks_what_it_names(
 ) -> None:
     expected = sorted(breaks(firmware))
     others = [SHOWN_BY.get(firmware)] if firmware.startswith("faults/") else SHOWN_BY.values()
-    alive = any(name.startswith(LIFE) for name in expected)
-    words = [ALIKE, *LIFE] if alive else [CASES, *filter(None, others)]
-    words += LIFE if firmware == "fixed" else []
+    alive = any(name.startswith(LIVELY) for name in expected)
+    words = [ALIKE, *LIVELY] if alive else [CASES, *filter(None, others)]
+    words += LIVELY if firmware == "fixed" else []
     run = validate("--firmware", firmware, "--controller", "ehci", "-k", " or ".join(words))
-    judged = set(REQUIREMENTS) if firmware == "fixed" else BESIDE_LIFE
-    judged = ALIKE_AND_LIFE if alive else judged
+    judged = set(REQUIREMENTS) if firmware == "fixed" else OTHERS
+    judged = ALIKE_AND_LIVELY if alive else judged
     assert set(run.verdicts) == judged, run.stdout
     broken, unjudged = (
         sorted(name for name, verdict in run.verdicts.items() if verdict == wanted)

@@ -8,20 +8,18 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from test_probe import GATES
+from cable import fixed_rig
 
 from harness.cable.scsi import Sense, parse_sense
 from harness.deadline import Deadline
-from harness.equipment import prepare
-from harness.firmware import open_firmware
 from harness.gadget.vm import GadgetVm
 from harness.outcome.kinds import MEDIUM
 from harness.probe.bulk_only import PASSED, Drive
 from harness.probe.checks import INQUIRY, READ_CAPACITY, Held, read_10, write_10
+from harness.probing import STATES
 from harness.rig import Rig
 from images.payload import write_boot_disk
 
@@ -76,11 +74,7 @@ def heard_by_probe(drive: Drive, cdb: bytes, length: int) -> tuple[bytes, Sense 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    scratch, evidence = tmp_path / "scratch", tmp_path / "evidence"
-    scratch.mkdir(mode=0o700)
-    evidence.mkdir()
-    firmware = open_firmware("fixed", tmp_path / "firmware")
-    with closing(Rig(prepare(firmware, "seabios", tmp_path, print), scratch, evidence)) as made:
+    with fixed_rig(tmp_path) as made:
         yield made
 
 
@@ -88,7 +82,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 def test_sg3_utils_get_the_same(rig: Rig, tmp_path: Path, held: Held) -> None:
     tools(tmp_path / "tools.tar")
     write_boot_disk(tmp_path / "boot.img", MEDIUM)
-    gate, extra = GATES[held]
+    gate, extra = STATES[held]
     media = [tmp_path / "tools.tar", tmp_path / "boot.img"]
     rig.gadget.start(gate=gate, extra=extra, media=media)
     with rig.gadget.drive(read_only=held is Held.READ_ONLY) as drive:

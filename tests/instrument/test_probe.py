@@ -28,16 +28,11 @@ from harness.outcome.kinds import MEDIUM
 from harness.probe.bulk_only import TEST_UNIT_READY, Drive
 from harness.probe.checks import CHECKS, INQUIRY, Check, Held
 from harness.probe.run import Finding, findings
+from harness.probing import STATES
 from harness.rig import Rig
 from images.payload import write_boot_disk
 
 pytestmark = pytest.mark.rig
-
-GATES = {
-    Held.NOTHING: (Gate.EMPTY, {}),
-    Held.MEDIUM: (Gate.path("/data/boot.img"), {}),
-    Held.READ_ONLY: (Gate.path("/data/boot.img"), {"usb.disk0.ro": b""}),
-}
 
 
 class Gadgets:
@@ -56,7 +51,7 @@ class Gadgets:
             evidence.mkdir()
             write_boot_disk(self._folder / "boot.img", MEDIUM)
             rig = self._rigs[held] = Rig(self._equipment, scratch, evidence)
-            gate, extra = GATES[held]
+            gate, extra = STATES[held]
             rig.gadget.start(gate=gate, extra=extra, media=[self._folder / "boot.img"])
             rig.gadget.hurry(True)
         return self._rigs[held]

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cable import fault_at_read
+from cable import fault_at_read, fixed_rig
 from oracle import Oracle, agrees, as_heard
 
 from harness.cable import bends
 from harness.cable.bends import Bend, Part, Place
 from harness.cable.conversation import transcript
 from harness.cable.usbredir import Hello, Packet, Side, encode
-from harness.equipment import prepare
-from harness.firmware import Gate, Shape, open_firmware
+from harness.firmware import Gate, Shape
 from harness.gadget.vm import CTRL_ALT_DEL
 from harness.host.pc import CONTROLLERS
 from harness.observation import (
     BiosLine,
     CableBent,
     CableCut,
+    CableMended,
     CableMuted,
     ControlReply,
     Disturbed,
@@ -45,13 +45,8 @@ pytestmark = pytest.mark.rig
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     """A rig with the firmware that keeps its promises."""
-    scratch, evidence = tmp_path / "scratch", tmp_path / "evidence"
-    scratch.mkdir(mode=0o700)
-    evidence.mkdir()
-    firmware = open_firmware("fixed", tmp_path / "firmware")
-    made = Rig(prepare(firmware, "seabios", tmp_path, print), scratch, evidence)
-    yield made
-    made.close()
+    with fixed_rig(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -127,6 +122,20 @@ def test_a_host_stands_right_behind_its_mark(reading: Rig, mark: Mark) -> None:
     assert said == [Disturbed, Unplugged]
     assert behind[back].at - behind[0].at > 0.2
     assert isinstance(boot.outcome, Booted), boot.explain()
+
+
+@pytest.mark.parametrize("deed", [Deed.REPLUG, Deed.SILENCE, Deed.MUTE], ids=lambda d: d.name)
+def test_a_drive_that_is_lost_while_it_is_asked(reading: Rig, deed: Deed) -> None:
+    """SeaBIOS waits 5 s for the answer, gives up on the drive, and boots the next device."""
+    disturb = Disturbance(Mark("command", "READ CAPACITY(10)", 1), deed)
+    boot = reading.host.boot("ehci", must_ask_drive=False, disturb=disturb)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+    kinds = [type(seen) for seen in boot.stream]
+    assert (Unplugged in kinds) == (deed is Deed.REPLUG)
+    assert (CableMended in kinds) == (deed is not Deed.MUTE)
+    (done,) = (seen.at for seen in boot.stream if isinstance(seen, Disturbed))
+    assert isinstance(boot.outcome, Booted)
+    assert boot.outcome.seconds - done > 4.5
 
 
 READ_0 = Place(Part.STATUS, "READ(10)", lba=0)
