@@ -151,7 +151,11 @@ class BusReset(Observation):
 
 @dataclass(frozen=True, slots=True)
 class ControlRequest(Observation):
-    """A control transfer that the host asked for (USB 2.0, 9.3)."""
+    """A control transfer that the host asked for (USB 2.0, 9.3).
+
+    `interface_class` is the class of the interface that it is for (USB 2.0, 9.6.5), -1 when it is
+    for something else, or for an interface that the gadget told nothing of.
+    """
 
     packet: int
     request_type: int
@@ -160,6 +164,7 @@ class ControlRequest(Observation):
     index: int
     length: int
     name: str
+    interface_class: int = -1
     progress: ClassVar[bool] = True
 
 

@@ -363,6 +363,7 @@ def _result(item: pytest.Item, case: _Case) -> CaseResult:
         total_seconds=round(time.monotonic() - case.started, 3),
         evidence=case.evidence,
         versions=record.versions,
+        notes=tuple(printable(note, 600) for note in record.notes),
     )
 
 
@@ -371,6 +372,6 @@ def result_of(report: pytest.TestReport) -> CaseResult | None:
     for name, value in report.user_properties:
         if name == RESULT:
             fields = json.loads(str(value))
-            fields["evidence"] = tuple(fields["evidence"])
+            fields["evidence"], fields["notes"] = tuple(fields["evidence"]), tuple(fields["notes"])
             return CaseResult(**fields)
     return None

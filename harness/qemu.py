@@ -197,16 +197,18 @@ class Qemu:
         """Whether the process is still there."""
         return self.process.poll() is None
 
-    def starved(self) -> float:
+    def starved(self, thread: int | None = None) -> float:
         """Seconds for which one of its threads could run and had no core, the longest of all.
+
+        Or that of one `thread`.
 
         Linux, Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat: the second number,
         in nanoseconds. 0 on a kernel that does not count it, or when the process is gone.
         """
         waited = [0.0]
-        for thread in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+        for stat in Path(f"/proc/{self.process.pid}/task").glob(f"{thread or '*'}/schedstat"):
             with contextlib.suppress(OSError, IndexError, ValueError):
-                waited.append(int(thread.read_text().split()[1]) / 1e9)
+                waited.append(int(stat.read_text().split()[1]) / 1e9)
         return max(waited)
 
     def wait_ended(self, seconds: float) -> bool:

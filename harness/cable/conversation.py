@@ -6,7 +6,7 @@ nonsense is a finding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -222,8 +222,19 @@ class Conversation:
                 index=packet.index,
                 length=packet.length,
                 name=name,
+                interface_class=self._class_of(packet),
             ),
         )
+
+    def _class_of(self, packet: ControlPacket) -> int:
+        """The class of the interface that a request is for (USB 2.0, table 9-2), or -1."""
+        if packet.requesttype & 0x1F != 1:
+            return -1
+        return next((i.cls for i in self._known() if i.number == packet.index & 0xFF), -1)
+
+    def _known(self) -> Sequence[Interface]:
+        """The interfaces that the gadget told of."""
+        return self._interfaces.interfaces if self._interfaces else ()
 
     def _standard(
         self, packet: Packet, request_type: int, request: int, value: int = 0, index: int = 0
@@ -253,9 +264,9 @@ class Conversation:
 
     def _polling(self, address: int) -> Make:
         interface = _NO_INTERFACE
-        if self._ep_info and self._interfaces:
+        if self._ep_info:
             number = self._ep_info.at(address).interface
-            known = (i for i in self._interfaces.interfaces if i.number == number)
+            known = (i for i in self._known() if i.number == number)
             interface = next(known, _NO_INTERFACE)
         return partial(
             InterruptPolling,

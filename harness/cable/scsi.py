@@ -205,6 +205,7 @@ GET_CONFIGURATION = 0x08
 SET_CONFIGURATION = 0x09
 GET_INTERFACE = 0x0A
 SET_INTERFACE = 0x0B
+GET_MAX_LUN = 0xFE
 BULK_ONLY_RESET = 0xFF
 
 # USB 2.0, table 9-4; the usbredir gadget's end answers SET_ADDRESS by itself.
@@ -242,7 +243,7 @@ _FEATURES = {(0, 2): "ENDPOINT_HALT", (1, 0): "DEVICE_REMOTE_WAKEUP", (2, 0): "T
 # one of other classes', and the request alone does not say which class the interface has;
 # the direction tells the ones apart that a BIOS uses.
 _CLASS = {
-    (0xA1, 0xFE): "GET_MAX_LUN",
+    (0xA1, GET_MAX_LUN): "GET_MAX_LUN",
     (0x21, BULK_ONLY_RESET): "BULK_ONLY_RESET",
     (0xA1, 0x01): "GET_REPORT",
     (0xA1, 0x02): "GET_IDLE",

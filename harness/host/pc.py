@@ -179,7 +179,7 @@ class Pc:
             self.cable: socket.socket | None = self._qemu.channel("cable") if cable else None
             if exact:
                 self._brake = self._stack.enter_context(self._qemu.channel("brake"))
-                self._processor = int(self._qemu.execute("query-cpus-fast")[0]["thread-id"])
+            self._processor = int(self._qemu.execute("query-cpus-fast")[0]["thread-id"])
         except BaseException:
             self._stack.close()
             raise
@@ -218,6 +218,7 @@ class Pc:
     def release(self) -> None:
         """Power on: let the processor run from its reset vector. Raises QemuError."""
         self._recorder.release()
+        self._powered = self._qemu.starved(self._processor)
         self._go_on()
 
     def look(self, trim: Callable[[Frozen, Callable[[int], bytes]], Frozen] | None) -> None:
@@ -319,6 +320,11 @@ class Pc:
             return self._ran
         went_by = time.monotonic() - self._since
         return self._ran + max(0.0, went_by - max(0.0, self._qemu.starved() - self._starved))
+
+    @property
+    def starved(self) -> float:
+        """Seconds since `release` in which its processor could run and this machine had no core."""
+        return max(0.0, self._qemu.starved(self._processor) - self._powered)
 
     def _handed_over(self) -> None:
         """The debugger: the machine is stopped at the boot sector's first instruction."""

@@ -9,6 +9,8 @@ REQUIREMENTS = {
     "runs, Ctrl-Alt-Del on the host's own keyboard resets it",
     "EMPTY-6": "nothing chosen, on the wire: the drive is removable, and once UNIT ATTENTION is "
     "drained it answers 02/3A and gives no data",
+    "EMPTY-7": "nothing chosen: the drive costs the host at most 1.0 s of its boot, besides waits "
+    "that the host brings on itself",
     "SAFE-1": "no LUN is backed by a block device of the device, unless the gate file names it",
     "MEDIA-1": "a gate file with a path: that image is in the drive and boots",
     "LIFE-1": "after a warm reset at any moment the host is never hung and ends where a cold boot "

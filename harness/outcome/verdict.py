@@ -19,7 +19,7 @@ class CaseResult:
 
     `requirement` is empty for a control. `outcome` is `Outcome.to_json`, or None when no host
     was started because the case could not be judged. Times are in seconds, `evidence` are
-    paths relative to the report folder.
+    paths relative to the report folder, `notes` are for the user whatever the judgement.
     """
 
     id: str
@@ -35,6 +35,7 @@ class CaseResult:
     evidence: tuple[str, ...] = ()
     control: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

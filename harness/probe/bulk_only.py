@@ -18,6 +18,7 @@ import usb.util
 from harness.cable.scsi import (
     BULK_ONLY_RESET,
     CBW_SIGNATURE,
+    GET_MAX_LUN,
     MASS_STORAGE,
     Sense,
     parse_csw,
@@ -28,7 +29,6 @@ from harness.errors import Misbehaved
 SECONDS = 5.0
 """How long a transfer may take: as long as SeaBIOS waits for one (src/hw/usb.h)."""
 
-GET_MAX_LUN = 0xFE
 _TO_INTERFACE, _FROM_INTERFACE = 0x21, 0xA1
 """bmRequestType of class requests to an interface (USB 2.0, table 9-2)."""
 

@@ -79,6 +79,7 @@ def _case(case: CaseResult, outcome: Mapping[str, Any] | None) -> dict[str, Any]
         "outcome": outcome,
         "judgement": case.judgement,
         "reason": case.reason,
+        "notes": case.notes,
         "seconds": {"boot": case.boot_seconds, "total": case.total_seconds},
         "evidence": case.evidence,
     }

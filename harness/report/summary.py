@@ -84,6 +84,9 @@ def print_summary(
     cases = [case for case in cases if not case.control]
     if verdicts:
         say_table(console, _table(verdicts, cases))
+    for case in cases:
+        for note in case.notes:
+            say(console, f"{one_line(case.id)}: {one_line(note)}")
     for verdict in verdicts:
         if verdict.verdict == "broken":
             _say_broken(console, run, verdict, [c for c in cases if c.requirement == verdict.id])

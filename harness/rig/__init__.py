@@ -47,6 +47,14 @@ class Rig:
         """What the case leaves behind."""
         return self.case.record
 
+    def note(self, text: str) -> None:
+        """Tell the user of it, whatever comes of the case."""
+        self.case.record.notes.append(text)
+
+    def keep(self, name: str, text: str) -> None:
+        """Write a piece of evidence. Raises DiskFull."""
+        self.case.keep(name, text + "\n")
+
     @property
     def stock(self) -> Firmware:
         """The shipped firmware that has the defect."""

@@ -23,6 +23,8 @@ class Record:
     boot_seconds: float = 0.0
     evidence: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What the user is told of a case whatever its judgement, a sentence each."""
 
 
 class Case:

@@ -23,8 +23,8 @@ from images.emmc import write_emmc
 PLUG_SECONDS = 30.0
 """How long the device_connect of a gadget that is on the bus may take to cross the cable."""
 
-RESTARTED = "restarted"
-"""Folder of the evidence that a device leaves after it was restarted."""
+LIFE = "life-{}"
+"""Folder of the evidence that a device leaves in its second life, and in each later one."""
 
 
 class Gadget:
@@ -40,6 +40,7 @@ class Gadget:
         self.script = "it was not started"
         self._power_on: Callable[[Path], GadgetVm]
         self._gate = Gate.ABSENT
+        self._lives = 0
 
     def start(
         self,
@@ -53,6 +54,7 @@ class Gadget:
     ) -> None:
         """Power the device on and let its own init script build the gadget.
 
+        One that is on already loses its power, and its eMMC with all that was written on it.
         `media` are put on the data partition under their names, `extra` are further files of
         /boot, `firmware` is run in place of the one under test. Whatever the firmware does is
         an observation; what the rig fails at raises RigFault.
@@ -60,6 +62,7 @@ class Gadget:
         case = self._case
         firmware = firmware or case.equipment.firmware
         case.record.data_partition = data_partition
+        self._power_off()
         emmc = case.scratch / "emmc"
         write_emmc(
             emmc,
@@ -83,7 +86,7 @@ class Gadget:
             return vm
 
         self._power_on, self._gate = power_on, gate
-        self._vm = power_on(case.evidence)
+        self._vm = power_on(self._new_life())
         self._run_script(self._vm)
         case.recorder.add(
             lambda at: GadgetState(
@@ -125,15 +128,33 @@ class Gadget:
         stays. Raises RigFault when the rig failed.
         """
         assert self._vm is not None
-        assert self.relay is not None
+        self._power_off(gone)
+        self._vm = self._power_on(self._new_life())
+        self._run_script(self._vm)
+
+    def _power_off(self, gone: Callable[[], None] = lambda: None) -> None:
+        if self._vm is None or self.relay is None:
+            return
         self.relay.lose()
         gone()
-        self._case.record.evidence.extend(self._vm.logs)
+        self._case.record.evidence.extend(map(self._named, self._vm.logs))
         self._vm.close()
-        evidence = self._case.evidence / RESTARTED
-        evidence.mkdir()
-        self._vm = self._power_on(evidence)
-        self._run_script(self._vm)
+        self._vm = None
+        self.state, self.collision = Configfs("", (), ()), None
+
+    def _new_life(self) -> Path:
+        """Where the evidence of the device's next life goes."""
+        self._lives += 1
+        if self._lives == 1:
+            return self._case.evidence
+        folder = self._case.evidence / LIFE.format(self._lives)
+        folder.mkdir()
+        return folder
+
+    def _named(self, file: str) -> str:
+        """A file of this life's evidence, as the case's evidence names it."""
+        assert self._vm is not None
+        return str(self._vm.evidence.relative_to(self._case.evidence) / file)
 
     def rebind(self, gone: Callable[[], None]) -> None:
         """Unbind the gadget from its USB controller and bind it again, as a "reset usb" does.
@@ -220,9 +241,7 @@ class Gadget:
     def collect(self) -> None:
         """Write what is to be seen on the device into the evidence folder."""
         if self._vm is not None:
-            folder = self._vm.evidence.relative_to(self._case.evidence)
-            names = (str(folder / name) for name in self._vm.collect())
-            self._case.record.evidence.extend(names)
+            self._case.record.evidence.extend(map(self._named, self._vm.collect()))
 
     def close(self) -> None:
         """Switch it off."""

@@ -31,10 +31,11 @@ from harness.observation import (
     write_recording,
 )
 from harness.outcome import rules
+from harness.outcome.cost import Spent, spent
 from harness.outcome.future import trimmed
 from harness.outcome.kinds import NEXT_DEVICE, Booted, Hung, NoBootDevice, NoDrive, Outcome
 from harness.outcome.moments import Deed, Disturbance, Mark, Moment, post_marks
-from harness.outcome.wire import keyboard_driven, lost_request, slow_answer
+from harness.outcome.wire import asked, keyboard_driven, lost_request, slow_answer
 from harness.owner import disk, printable
 from harness.rig.boot import MENU_OFFERED, MENU_OPEN, Boot, has_said
 from harness.rig.case import Case
@@ -80,6 +81,28 @@ CTRL_ALT_DEL = ("ctrl", "alt", "delete")
 
 MENU = ((MENU_OFFERED, ESCAPE), (MENU_OPEN, DIGIT_1))
 """Which key of the gadget's keyboard is pressed when the BIOS has said what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rehearsal:
+    """A boot that does not count: how it ended, and what was seen until then.
+
+    `starved` are the seconds of it in which this machine had no core for the PC's processor.
+    """
+
+    outcome: Outcome
+    stream: tuple[Observation, ...]
+    starved: float
+
+    @property
+    def marks(self) -> list[Mark]:
+        """The marks of its POST."""
+        return post_marks(self.stream)
+
+    @property
+    def spent(self) -> Spent:
+        """Where its time went."""
+        return spent(self.stream, self.starved)
 
 
 class Host:
@@ -150,7 +173,7 @@ class Host:
         case.keep("explain.txt", boot.explain() + "\n")
         away = disturb is not None and disturb.deed is not Deed.RESET
         if self._gadget.plugged and not isinstance(outcome, NoDrive) and not away:
-            self._check_seen(boot, must_ask_drive)
+            _check_seen(boot.stream[: boot.judged], outcome, must_ask_drive)
         return boot
 
     def _run(
@@ -231,8 +254,8 @@ class Host:
 
     def rehearse(
         self, controller: str, *, bios: str | None = None, plugged: bool = True
-    ) -> tuple[Outcome, list[Mark]]:
-        """Boot a PC that does not count, as `boot` does: how that ends, and the marks of its POST.
+    ) -> Rehearsal:
+        """Boot a PC that does not count, as `boot` does.
 
         The gadget finds its device reset afterwards. `plugged`: whether it is in the PC's port.
         Raises as `boot` does.
@@ -247,12 +270,15 @@ class Host:
         try:
             outcome = rules.decide(case.recorder.seen())
             if isinstance(outcome, NoDrive):
-                return outcome, []
+                return Rehearsal(outcome, case.recorder.seen(), 0.0)
             pc = self._switched_on(controller, bios, None, "", late=not plugged)
             with contextlib.closing(pc):
                 pc.release()
-                outcome, _ = self._watch(pc, relay, CASE_SECONDS, None)
-            return outcome, post_marks(case.recorder.seen())
+                outcome, judged = self._watch(pc, relay, CASE_SECONDS, None)
+                whole = Rehearsal(outcome, case.recorder.seen()[:judged], pc.starved)
+            if self._gadget.plugged and plugged:
+                _check_seen(whole.stream, outcome, must_ask_drive=True)
+            return whole
         finally:
             case.recorder = kept
             if relay is not None:
@@ -457,33 +483,6 @@ class Host:
         else:
             raise problem
 
-    def _check_seen(self, boot: Boot, must_ask_drive: bool) -> None:
-        """A boot says something of the drive only if the host has asked the drive.
-
-        Raises RigFault when a plugged gadget was never seen, or when an answer came so late, or
-        not at all, that the host had given up on the drive; NotJudged when the host looked at
-        the gadget and did not ask its drive.
-        """
-        stream = boot.stream[: boot.judged]
-        if not any(isinstance(o, ControlRequest | BusReset) for o in stream):
-            raise RigFault("the gadget was plugged in and the host never looked at it")
-        promised = any(isinstance(o, GadgetState) and o.drive_promised for o in stream)
-        if not (must_ask_drive and promised) or not isinstance(boot.outcome, Booted | NoBootDevice):
-            return
-        if late := slow_answer(stream):
-            raise RigFault(f"{late}, and the host gave up on it ({boot.outcome}): {TOO_BUSY}")
-        if lost := lost_request(stream):
-            raise RigFault(
-                f"the host gave up on a request that never came to the cable ({lost}; "
-                f"{boot.outcome}): {TOO_BUSY}"
-            )
-        if boot.asked.asked_the_drive or not isinstance(boot.outcome, Booted):
-            return
-        raise NotJudged(
-            f"the host saw the gadget, never asked its drive and {boot.outcome}: its BIOS drives "
-            "one interface of a device, and took another"
-        )
-
     def collect(self) -> None:
         """Write what is to be seen on the host into the evidence folder."""
         case = self._case
@@ -511,6 +510,33 @@ class Host:
         """Switch it off."""
         if self._pc is not None:
             self._pc.close()
+
+
+def _check_seen(stream: Sequence[Observation], outcome: Outcome, must_ask_drive: bool) -> None:
+    """A boot says something of the drive only if the host has asked the drive.
+
+    Raises RigFault when a plugged gadget was never seen, or when an answer came so late, or
+    not at all, that the host had given up on the drive; NotJudged when the host looked at
+    the gadget and did not ask its drive.
+    """
+    if not any(isinstance(o, ControlRequest | BusReset) for o in stream):
+        raise RigFault("the gadget was plugged in and the host never looked at it")
+    promised = any(isinstance(o, GadgetState) and o.drive_promised for o in stream)
+    if not (must_ask_drive and promised) or not isinstance(outcome, Booted | NoBootDevice):
+        return
+    if late := slow_answer(stream):
+        raise RigFault(f"{late}, and the host gave up on it ({outcome}): {TOO_BUSY}")
+    if lost := lost_request(stream):
+        raise RigFault(
+            f"the host gave up on a request that never came to the cable ({lost}; "
+            f"{outcome}): {TOO_BUSY}"
+        )
+    if asked(stream).asked_the_drive or not isinstance(outcome, Booted):
+        return
+    raise NotJudged(
+        f"the host saw the gadget, never asked its drive and {outcome}: its BIOS drives "
+        "one interface of a device, and took another"
+    )
 
 
 def _says_booted(seen: Observation) -> bool:

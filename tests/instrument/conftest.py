@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "harness.cli")
-FEWER = ("--workers", "2")
+FEWER = ("--workers", "1")
 """Cases at once, where a worker of pytest's for each core has a run of its own."""
 
 

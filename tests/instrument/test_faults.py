@@ -14,7 +14,7 @@ from harness.outcome.catalogue import REQUIREMENTS
 # strict host for EMPTY-4 and EMPTY-5.
 CASES = "hid_and_storage-exfat or strict-blank or MEDIA-1/ehci or TOGGLE-3 or nothing_chosen"
 
-LIVELY = ("LIFE", "INPUT")
+LIVELY = ("LIFE", "INPUT", "EMPTY-7")
 """Requirements of which one case is run. They take long, and need a firmware with which a host
 boots: only fixed and the trees that break one get them, those with what else they could break."""
 ALIKE = "hid_and_storage-exfat or nothing_chosen"

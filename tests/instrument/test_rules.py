@@ -905,6 +905,7 @@ def test_a_request_that_never_came_to_the_cable(where: str) -> None:
     assert lost_request([*answered, gives_up]) == gives_up.text
     asked_too = [SET_CONFIGURATION, ControlReply(0.2, 1, "success", 0)]
     assert lost_request([*asked_too, gives_up, *answered]) == gives_up.text
+    assert lost_request([BusReset(0.3), gives_up]) == gives_up.text, "not even its first"
 
 
 def test_what_the_host_gives_up_for_a_reason_is_not_lost() -> None:
@@ -912,7 +913,6 @@ def test_what_the_host_gives_up_for_a_reason_is_not_lost() -> None:
     assert lost_request([inquiry, GIVES_UP]) == "", "the drive did not answer"
     assert lost_request([SET_CONFIGURATION, GIVES_UP]) == ""
     assert lost_request([SET_CONFIGURATION, stall, GIVES_UP]) == "", "it was refused"
-    assert lost_request([inquiry, reply(1, "INQUIRY"), BusReset(0.3), GIVES_UP]) == ""
     assert lost_request([inquiry, reply(1, "INQUIRY"), Unplugged(0.3), GIVES_UP]) == ""
     memory = BiosLine(9.0, "WARNING - Timeout at ehci_waittick:178!")
     assert lost_request([inquiry, reply(1, "INQUIRY"), memory]) == "", "no request of the drive's"

@@ -6,8 +6,10 @@ from itertools import product
 
 import pytest
 
+from harness.errors import NotJudged
 from harness.firmware import Gate, Shape
 from harness.host.pc import BIOSES, CONTROLLERS, DEFAULT_BIOS
+from harness.outcome.cost import LIMIT_SECONDS, Spent, account, cost, told
 from harness.outcome.kinds import NEXT_DEVICE, Booted
 from harness.outcome.moments import Moment
 from harness.plugin import full, requirement
@@ -136,3 +138,33 @@ def test_the_drive_itself_says_that_it_is_empty(
     rig.host.boot(fast_controller, must_ask_drive=False)
     broken = [finding for finding in found if finding.result != "kept"]
     assert not broken, "; ".join(map(str, broken))
+
+
+# EHCI, on which SeaBIOS waits for nothing, and one on which it waits for an answer that it has.
+TIMED = [pytest.param(c, marks=() if c in ("ehci", "xhci") else full) for c in CONTROLLERS]
+TIMES = 3
+
+
+@requirement("EMPTY-7")
+@pytest.mark.parametrize("controller", TIMED)
+def test_an_empty_drive_costs_the_host_little(rig: Rig, controller: str) -> None:
+    rig.gadget.start(gate=Gate.ABSENT)
+    without = timed(rig, controller)
+    rig.gadget.start(gate=Gate.EMPTY)
+    with_drive = timed(rig, controller)
+    boot = rig.host.boot(controller)
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+    rig.keep("cost.txt", account(with_drive, without))
+    rig.note(told(with_drive, without))
+    assert cost(with_drive, without) <= LIMIT_SECONDS, account(with_drive, without)
+
+
+def timed(rig: Rig, controller: str) -> list[Spent]:
+    """Where the time of several boots went. Raises NotJudged when one ends otherwise."""
+    boots = []
+    for _ in range(TIMES):
+        boot = rig.host.rehearse(controller)
+        if boot.outcome != Booted(NEXT_DEVICE):
+            raise NotJudged(f"a boot that was to be timed ended otherwise: {boot.outcome}")
+        boots.append(boot.spent)
+    return boots

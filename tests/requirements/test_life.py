@@ -32,11 +32,13 @@ def disturbed(rig: Rig, controller: str, deed: Deed, part: int, ends: str) -> Bo
     Raises NotJudged when a boot without that does not end there, or when this boot came to its
     end without passing the mark.
     """
-    outcome, marks = rig.host.rehearse(controller, plugged=deed is not Deed.PLUG)
-    whole = Booted(NEXT_DEVICE if deed is Deed.PLUG else ends)
-    if outcome != whole:
-        raise NotJudged(f"a boot that nothing disturbs ends otherwise: {outcome}, not {whole}")
-    mark = marks[part * len(marks) // PARTS]
+    whole = rig.host.rehearse(controller, plugged=deed is not Deed.PLUG)
+    wanted = Booted(NEXT_DEVICE if deed is Deed.PLUG else ends)
+    if whole.outcome != wanted:
+        raise NotJudged(
+            f"a boot that nothing disturbs ends otherwise: {whole.outcome}, not {wanted}"
+        )
+    mark = whole.marks[part * len(whole.marks) // PARTS]
     boot = rig.host.boot(controller, must_ask_drive=False, disturb=Disturbance(mark, deed))
     if not any(isinstance(seen, Disturbed) for seen in boot.stream[: boot.judged]):
         raise NotJudged(f"{boot.outcome}, and never came to {mark}")
