@@ -107,7 +107,7 @@ class Qemu:
         argv = [find_tool(PROGRAM, PACKAGE), *_COMMON]
         try:
             for chardev in ("qmp", *channels):
-                ours, theirs = socket.socketpair()
+                ours, theirs = self._pair(chardev)
                 self._channels[chardev] = ours
                 inherited.append(theirs)
                 if chardev in tight:
@@ -133,6 +133,10 @@ class Qemu:
         except BaseException:
             self.close()
             raise
+
+    def _pair(self, channel: str) -> tuple[socket.socket, socket.socket]:
+        """Our end of a channel, and QEMU's."""
+        return socket.socketpair()
 
     async def _connect(self) -> None:
         listener = EventListener()
@@ -230,6 +234,10 @@ class Qemu:
             await self._client.runstate_changed()
         while not (self._events.empty() or self._listening.done()):
             await asyncio.sleep(0)
+
+    def refusal(self, said: str) -> QemuError:
+        """An error for a command of the human monitor, which says what is wrong as a text."""
+        return QemuError(f"{self.name}'s QEMU refused a command: {printable(said)}")
 
     def failure(self) -> QemuError:
         """An error that tells how QEMU ended and what it said last."""

@@ -12,6 +12,7 @@ import errno
 import struct
 from collections import defaultdict, deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pcapng import FileWriter
@@ -43,6 +44,11 @@ SNAP_LENGTH = 64 * 1024
 """How many bytes of a transfer are kept."""
 
 _USBMON = struct.Struct("<QccBBHccqiiII8siiII")
+_BLOCK = struct.Struct("<IIIIIII")
+"""The head of an Enhanced Packet Block (the draft, 4.3): type, length of the block, interface, both
+halves of the time, bytes that are kept, bytes that there were. Its length comes again at its end,
+behind the options, of which there are none."""
+_BLOCK_TYPE = 6
 _SETUP = struct.Struct("<BBHHH")
 
 # usbmon.rst: "ISO (0), Intr (1), Control (2), Bulk (3)".
@@ -242,16 +248,34 @@ class Capture:
             0,
         )
         stamp = seconds * 1_000_000 + micros  # the resolution when none is named
+        if self._comments:
+            self._try(partial(self._write_commented, header, kept, len(data), stamp))
+        else:
+            self._try(partial(self._write_plain, header, kept, len(data), stamp))
+
+    def _write_plain(self, header: bytes, kept: Data, length: int, stamp: int) -> None:
+        """By hand: the library takes 15 times as long, most of all that the cable does."""
+        size = len(header) + len(kept)
+        padding = -size % 4
+        whole = _BLOCK.size + size + padding + 4
+        high, low = stamp >> 32, stamp & 0xFFFF_FFFF
+        self._file.write(
+            _BLOCK.pack(_BLOCK_TYPE, whole, 0, high, low, size, len(header) + length) + header
+        )
+        self._file.write(kept)
+        self._file.write(bytes(padding) + whole.to_bytes(4, "little"))
+
+    def _write_commented(self, header: bytes, kept: Data, length: int, stamp: int) -> None:
         block = self._section.new_member(
             EnhancedPacket,
             timestamp_high=stamp >> 32,
             timestamp_low=stamp & 0xFFFF_FFFF,
-            packet_len=len(header) + len(data),
+            packet_len=len(header) + length,
             packet_data=header + bytes(kept),
-            options={"opt_comment": self._comments} if self._comments else {},
+            options={"opt_comment": self._comments},
         )
         self._comments = []
-        self._try(lambda: self._writer.write_block(block))
+        self._writer.write_block(block)
 
     def _try(self, work: Callable[[], object]) -> None:
         try:

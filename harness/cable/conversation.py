@@ -61,6 +61,10 @@ KEPT_SECTORS = 128
 """Of how many sectors of a data phase a `ScsiReply` has the digests: as many as SeaBIOS reads at
 once (src/disk.c, basic_access)."""
 
+KEPT_DIGESTS = 64 * 1024
+"""Of how many sectors a conversation keeps the digests, those that were read first: 32 MiB of a
+boot. What is read after that is counted only, so that a long conversation takes no memory."""
+
 KEPT_READ = 1024 * 1024
 """For how many bytes of whole sectors at the head of data phases a conversation has room, 1 KiB
 of recording for each 512 bytes."""
@@ -94,15 +98,19 @@ class _Drive:
     """Digests of what is read from the medium, as far as it came in whole sectors."""
     part: bytearray = field(default_factory=bytearray)
     """The beginning of the next sector."""
+    digests: int = 0
+    """How many of the sectors of this command may have one."""
     asked: dict[int, int] = field(default_factory=dict)
     """Lengths of the transfers of data and status under way, by packet id."""
 
-    def begin(self, command: scsi.CommandWrapper | None, keep: int = KEPT_DATA) -> None:
+    def begin(
+        self, command: scsi.CommandWrapper | None, keep: int = KEPT_DATA, digests: int = 0
+    ) -> None:
         """Forget the command before, whether it was answered or not."""
         self.command = command
         self.data_over = command is None or not command.length
         self.length = 0
-        self.keep = keep
+        self.keep, self.digests = keep, digests
         self.head.clear()
         self.sectors.clear()
         self.part.clear()
@@ -115,8 +123,8 @@ class _Drive:
     def count(self, data: Data, length: int) -> None:
         """Add to the data phase."""
         self.head += data[: self.keep - len(self.head)]
-        if self.reading:
-            room = KEPT_SECTORS - len(self.sectors)
+        room = self.digests - len(self.sectors)
+        if room > 0 and self.reading:
             self.part += data[: max(0, room * SECTOR - len(self.part))]
             whole = len(self.part) // SECTOR * SECTOR
             for at in range(0, whole, SECTOR):
@@ -133,6 +141,7 @@ class Conversation:
     def __init__(self) -> None:
         """Nothing has been said yet."""
         self._room = KEPT_READ
+        self._digests = KEPT_DIGESTS
         self._forget()
 
     def _forget(self) -> None:
@@ -309,7 +318,7 @@ class Conversation:
             drive.asked[packet.id] = packet.length
             drive.head += packet.data[: drive.keep - len(drive.head)]
             return ()
-        drive.begin(command, self._kept(command))
+        drive.begin(command, self._kept(command), min(KEPT_SECTORS, self._digests))
         return (
             partial(
                 ScsiCommand,
@@ -352,6 +361,7 @@ class Conversation:
             return ()
         reply = _scsi_reply(status if matches else None, command, drive)
         self._room -= len(drive.head) if len(drive.head) > KEPT_DATA else 0
+        self._digests -= len(drive.sectors)
         drive.begin(None)
         return (reply,)
 
@@ -380,6 +390,9 @@ def _reply(packet: int, status: int, length: int) -> Make:
 
 # --- as text --------------------------------------------------------------------------------
 
+
+PAUSE = "nothing for"
+"""How the transcript's words for a pause begin."""
 
 PAUSE_SECONDS = 1.0
 """A cable on which nothing crosses for longer is said to be at rest."""
@@ -448,7 +461,7 @@ def transcript(stream: Iterable[Observation]) -> str:
             case _:
                 continue
         if last is not None and o.at - last[0] > PAUSE_SECONDS:
-            lines.append(f"{last[0]:+10.6f}  nothing for {o.at - last[0]:.1f} s, after {last[1]}")
+            lines.append(f"{last[0]:+10.6f}  {PAUSE} {o.at - last[0]:.1f} s, after {last[1]}")
         if isinstance(o, ControlRequest):
             waiting["control", o.packet] = len(lines), o.at, name
         elif isinstance(o, ScsiCommand):

@@ -99,6 +99,12 @@ BUFFER_LIMIT = 1024 * 1024
 
 _READ_SIZE = 256 * 1024
 
+AT_ONCE = 64
+"""Packets that are handed to a socket together; the kernel takes 1024 (UIO_MAXIOV)."""
+
+QUIET_SECONDS = 0.05
+"""A cable on which nothing crosses for so long has time to hand its capture to the kernel."""
+
 _LAST_ID = 0xB007_6A7F
 """The id of the relay's own last request in a host's name. QEMU's ids are the addresses of
 the transfer descriptors in guest memory, which are aligned: never odd."""
@@ -136,12 +142,12 @@ class _End:
         """Write as much as the socket takes now."""
         with contextlib.suppress(BlockingIOError):
             while self._waiting:
-                count = self.sock.send(self._waiting[0])
+                count = self.sock.sendmsg(itertools.islice(self._waiting, AT_ONCE))
                 self.sent += count
-                if count < len(self._waiting[0]):
+                while self._waiting and count >= len(self._waiting[0]):
+                    count -= len(self._waiting.popleft())
+                if count:
                     self._waiting[0] = self._waiting[0][count:]
-                else:
-                    self._waiting.popleft()
 
 
 class _Asked:
@@ -313,6 +319,9 @@ class Relay:
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._watched: dict[_End, int] = {}
         self._closing = False
+        self._unwritten = False
+        """Whether something of the capture may not have left this process."""
+        self._chunk = memoryview(bytearray(_READ_SIZE))
         self._thread = threading.Thread(target=self._run, name="cable", daemon=True)
         self._thread.start()
 
@@ -544,6 +553,7 @@ class Relay:
             host.acks_owed += 1
         if host.capture:
             host.capture.write(packet, to.other, time.time())
+            self._unwritten = True
 
     # --- packets ----------------------------------------------------------------------------
 
@@ -694,7 +704,8 @@ class Relay:
     def _run(self) -> None:
         while not self._closing:
             self._watch()
-            for key, events in self._selector.select(self._next_due()):
+            ready = self._selector.select(self._next_due())
+            for key, events in ready:
                 if key.data is None:
                     self._wake.recv(4096)
                 elif key.data in self._watched:
@@ -705,7 +716,13 @@ class Relay:
                 # What is late is the host's: a gadget's end has no part in it.
                 late = self._host.end if self._host else self._gadget
                 self._guarded(late, heapq.heappop(self._due)[2])
-            if self._host and self._host.capture:
+            # Before who is written to can tell anybody, and again when it has crossed.
+            self._announce()
+            for end in self._ends():
+                if end.usable and end.backlog:
+                    self._guarded(end, partial(self._write, end))
+            if self._unwritten and not ready and self._host and self._host.capture:
+                self._unwritten = False
                 self._guarded(self._host.end, self._host.capture.flush)
             self._announce()
         self._shut()
@@ -717,7 +734,10 @@ class Relay:
 
     def _next_due(self) -> float | None:
         """Seconds until there is something to do; None while there is not."""
-        return max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+        due = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+        if not self._unwritten:
+            return due
+        return QUIET_SECONDS if due is None else min(due, QUIET_SECONDS)
 
     def _guarded(self, end: _End, work: Callable[[], None]) -> None:
         """Do something that concerns an end; if it fails, that end is given up."""
@@ -738,7 +758,7 @@ class Relay:
 
     def _watch(self) -> None:
         """Tell the selector what may be read and written now."""
-        ends = [self._gadget] + ([self._host.end] if self._host else [])
+        ends = self._ends()
         for end in ends:
             if not end.usable:
                 self._ignore(end)
@@ -753,6 +773,16 @@ class Relay:
                 self._selector.register(end.sock, events, end)
                 self._watched[end] = events
 
+    def _ends(self) -> list[_End]:
+        return [self._gadget, self._host.end] if self._host else [self._gadget]
+
+    def _write(self, end: _End) -> None:
+        """As much as its socket takes at once: to ask first whether it does takes longer."""
+        try:
+            end.write()
+        except OSError:
+            self._gone(end)
+
     def _ignore(self, end: _End) -> None:
         if self._watched.pop(end, None):
             self._selector.unregister(end.sock)
@@ -761,15 +791,17 @@ class Relay:
         try:
             if events & selectors.EVENT_WRITE:
                 end.write()
-            chunk = end.sock.recv(_READ_SIZE) if events & selectors.EVENT_READ else None
+            if not events & selectors.EVENT_READ:
+                return
+            count = end.sock.recv_into(self._chunk)
         except BlockingIOError:
             return
         except OSError:
-            chunk = b""  # reset by peer: gone, like one that closed
-        if chunk == b"":
+            count = 0  # reset by peer: gone, like one that closed
+        if not count:
             self._gone(end)
             return
-        for packet in end.parser.feed(chunk or b""):
+        for packet in end.parser.feed(self._chunk[:count]):
             host = self._host
             if end is self._gadget:
                 self._from_gadget(packet)

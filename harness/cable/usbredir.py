@@ -793,6 +793,14 @@ def encode(packet: Packet, sender: Side, caps: Caps = Caps()) -> bytes:  # noqa:
         _refuse(type(packet), sender, str(error))
 
 
+class _Form(NamedTuple):
+    """How a packet looks on the wire: its class, header and fixed part."""
+
+    cls: type[Packet]
+    header: struct.Struct
+    layout: struct.Struct
+
+
 class Parser:
     """Takes the bytes that one end sends, in any pieces, and gives them back as packets.
 
@@ -803,9 +811,20 @@ class Parser:
     def __init__(self, sender: Side, caps: Caps = Caps()) -> None:  # noqa: B008 (a tuple)
         """A parser for the bytes of that end."""
         self.sender = sender
-        self.caps = caps
         self._bytes = bytearray()
         self._seeking = False
+        self._forms: dict[int, _Form] = {}
+        self._caps = caps
+
+    @property
+    def caps(self) -> Caps:
+        """What the two ends have announced."""
+        return self._caps
+
+    @caps.setter
+    def caps(self, caps: Caps) -> None:
+        self._caps = caps
+        self._forms.clear()
 
     @property
     def pending(self) -> int:
@@ -836,15 +855,14 @@ class Parser:
             return
         while len(self._bytes) >= _HEADER.size:
             code, length = _HEADER.unpack_from(self._bytes)
-            shared = self.caps.shared
-            cls = self._accept(code, length, shared)
-            header = _header(code, shared)
-            end = header.size + length
+            form = self._forms.get(code) or self._learn(code)
+            self._accept(form, length)
+            end = form.header.size + length
             if len(self._bytes) < end:
                 return
             with memoryview(self._bytes) as view:
                 raw = bytes(view[:end])
-            packet = self._decode(cls, header, raw, shared)
+            packet = self._decode(form, raw)
             del self._bytes[:end]
             yield packet
 
@@ -857,16 +875,20 @@ class Parser:
         self._seeking = False
         return True
 
-    def _accept(self, code: int, length: int, shared: Cap) -> type[Packet]:
+    def _learn(self, code: int) -> _Form:
+        """Once for all packets of that number, until the ends announce something else."""
+        cls, shared = _check_code(code, self.sender, self._caps), self._caps.shared
+        form = self._forms[code] = _Form(cls, _header(code, shared), cls.layout(shared))
+        return form
+
+    def _accept(self, form: _Form, length: int) -> None:
         """Judge a header before a single byte of its body is waited for."""
-        cls = _check_code(code, self.sender, self.caps)
-        fixed = cls.layout(shared).size
+        cls, fixed = form.cls, form.layout.size
         if length != fixed if not cls.carries else not fixed <= length <= fixed + MAX_DATA:
             _refuse(cls, self.sender, f"its length is {length}, its fixed part {fixed} bytes")
-        return cls
 
-    def _decode(self, cls: type[Packet], header: struct.Struct, raw: bytes, shared: Cap) -> Packet:
-        layout = cls.layout(shared)
+    def _decode(self, form: _Form, raw: bytes) -> Packet:
+        cls, header, layout = form
         _, _, ident = header.unpack_from(raw)
         values = layout.unpack_from(raw, header.size)
         data = memoryview(raw)[header.size + layout.size :]

@@ -1,0 +1,293 @@
+"""What the cable costs: beside two QEMUs that are joined directly, and by the megabyte."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pytest
+from cable import CBW_BYTES, fixed_rig
+from corpus import SOURCES, case_of
+
+from harness.cable.relay import OWN_HELLO, Relay
+from harness.cable.scsi import parse_cbw, read_blocks
+from harness.cable.usbredir import (
+    BulkPacket,
+    DeviceConnect,
+    EpInfo,
+    Hello,
+    InterfaceInfo,
+    Packet,
+    Side,
+    encode,
+)
+from harness.deadline import Deadline
+from harness.firmware import Gate
+from harness.host.pc import Pc
+from harness.observation import BiosLine, Observation, Recorder, ScsiReply
+from harness.outcome.kinds import NEXT_DEVICE, Booted
+from harness.outcome.rules import MARK
+from harness.qemu import Qemu
+from harness.rig import Rig
+from images.payload import write_boot_disk
+
+pytestmark = [pytest.mark.rig, pytest.mark.alone]
+
+LIMIT_RATIO = 1.15
+TIMES = 9
+
+LIMIT_SPEED = 20.0
+"""Megabytes for each second of the processor that the relay runs on, in the 33 KB that a BIOS reads
+at once. It moves 50 on an idle machine; 100 is wanted."""
+GROWTH = 32 << 20
+"""Bytes of memory for its buffers."""
+LIMIT_GROWTH = 0.02
+"""And for each byte that crossed: the stream has two observations of a command."""
+AMOUNT = 300 * 10**6
+
+
+# --- beside none ------------------------------------------------------------------------------
+
+
+class Joined:
+    """Makes the next two QEMUs that have a cable each other's end of it. Ours lead nowhere."""
+
+    def __init__(self) -> None:
+        self._ends = list(socket.socketpair())
+        self._nowhere: list[socket.socket] = []
+
+    def pair(self, channel: str) -> tuple[socket.socket, socket.socket]:
+        ours, theirs = socket.socketpair()
+        if channel != "cable":
+            return ours, theirs
+        self._nowhere.append(theirs)
+        return ours, self._ends.pop()
+
+    def close(self) -> None:
+        for end in (*self._ends, *self._nowhere):
+            end.close()
+
+
+@dataclass
+class Running:
+    """A PC that has booted, with a gadget in its port."""
+
+    pc: Pc
+    recorder: Recorder
+    start: float
+    """Seconds from the device's power-on until its gadget was on the bus."""
+
+    def reboot(self) -> float:
+        """Press the reset button; seconds until the boot payload speaks."""
+        since, begun = len(self.recorder.seen()), self.recorder.now()
+        self.pc.reset()
+        said = self.booted(since)
+        assert any("USB MSC" in line.text for line in said), "the BIOS did not find the drive"
+        return said[-1].at - begun
+
+    def booted(self, since: int = 0) -> list[BiosLine]:
+        """What the BIOS says until the boot payload speaks."""
+
+        def said(seen: Sequence[Observation]) -> list[BiosLine]:
+            return [line for line in seen[since:] if isinstance(line, BiosLine)]
+
+        stream = self.recorder.wait_until(
+            lambda seen: any(line.text.startswith(MARK) for line in said(seen)), 30
+        )
+        assert stream is not None
+        return said(stream)
+
+
+def started(rig: Rig) -> float:
+    begun = time.monotonic()
+    rig.gadget.start(gate=Gate.EMPTY)
+    return time.monotonic() - begun
+
+
+def relayed(rig: Rig) -> Running:
+    start = started(rig)
+    assert rig.host.boot("ehci").outcome == Booted(NEXT_DEVICE)
+    rig.gadget.hurry(True)
+    assert rig.host._pc is not None
+    return Running(rig.host._pc, rig.recorder, start)
+
+
+def direct(rig: Rig, folder: Path, stack: ExitStack, patch: pytest.MonkeyPatch) -> Running:
+    joined = stack.enter_context(closing(Joined()))
+    patch.setattr(Qemu, "_pair", lambda _, channel: joined.pair(channel))
+    start = started(rig)
+    recorder, disk = Recorder(), folder / "next-device"
+    write_boot_disk(disk, NEXT_DEVICE)
+    pc = stack.enter_context(
+        closing(Pc("ehci", "seabios", disk, recorder, folder / "scratch", cable=True))
+    )
+    rig.gadget.hurry(True)
+    pc.release()
+    running = Running(pc, recorder, start)
+    # QEMU says hello when its machine runs: perhaps too late for this boot, in time for the next.
+    running.booted()
+    return running
+
+
+def test_a_case_takes_hardly_longer_than_without_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / name for name in ("relayed", "direct")]
+    for folder in folders:
+        folder.mkdir()
+    with ExitStack() as stack:
+        rigs = [stack.enter_context(fixed_rig(folder)) for folder in folders]
+        one, other = relayed(rigs[0]), direct(rigs[1], folders[1], stack, monkeypatch)
+        times = [(one.reboot(), other.reboot()) for _ in range(TIMES)]
+    with_it, without = (median(boots) for boots in zip(*times, strict=True))
+    # A case is the device's start, in which the cable has no part, and a boot.
+    start = min(one.start, other.start)
+    ratio = (start + with_it) / (start + without)
+    told = f"a boot takes {with_it:.3f} s with the relay, {without:.3f} s without, {times}"
+    print(f"{told}; a case, with {start:.2f} s for the start, {ratio:.3f} times as long")
+    assert ratio <= LIMIT_RATIO, told
+
+
+# --- by the megabyte --------------------------------------------------------------------------
+
+ID = 8
+"""Where a packet's id begins, behind its type and its length (usbredir 0.7.1, 64-bit ids)."""
+
+Said = tuple[bytes, bytes]
+"""What the host says, and what the gadget says to that."""
+
+PEER = """
+import socket, sys
+sock, path, lengths, first, rounds = socket.socket(fileno=int(sys.argv[1])), *sys.argv[2:]
+said, lengths = open(path, "rb").read(), [tuple(map(int, l.split(":"))) for l in lengths.split()]
+buffer = bytearray(1 << 20)
+def hear(count):
+    while count:
+        got = sock.recv_into(buffer, min(count, len(buffer)))
+        if not got:
+            sys.exit("the cable was closed")
+        count -= got
+for _ in range(int(rounds)):
+    at = 0
+    for own, others in lengths:
+        if first == "yes":
+            sock.sendall(said[at : at + own])
+        hear(others)
+        if first != "yes":
+            sock.sendall(said[at : at + own])
+        at += own
+"""
+"""One end, in a process of its own: what it says, and for how many bytes it waits in between."""
+
+
+def test_megabytes_cross_fast_and_leave_no_trace_in_memory(tmp_path: Path) -> None:
+    described, talk = recorded(tmp_path)
+    moved = sum(len(host) + len(gadget) for host, gadget in talk)
+    assert moved > 10 << 20, "the loader reads 10 MiB"
+    rounds = -(-AMOUNT // moved)
+    recorder = Recorder()
+    (gadget, far_gadget), (host, far_host) = socket.socketpair(), socket.socketpair()
+    with closing(Relay(far_gadget)) as relay, gadget, host:
+        for packet in described:
+            gadget.sendall(packet.raw)
+        relay.attach(far_host, recorder, tmp_path / "usb.pcapng")
+        host.sendall(encode(OWN_HELLO, Side.HOST))
+        relay.wait_plugged(Deadline.after(10, "the gadget to cross the cable"))
+        # What both have heard so far: each other's hellos, and what the device is.
+        gadget.recv(len(encode(OWN_HELLO, Side.HOST)), socket.MSG_WAITALL)
+        host.recv(sum(len(packet.raw) for packet in described), socket.MSG_WAITALL)
+        before, grown = processor_seconds(), resident()
+        peers = [
+            peer(host, tmp_path / "host", talk, rounds),
+            peer(gadget, tmp_path / "gadget", [said[::-1] for said in talk], rounds),
+        ]
+        assert [p.wait(60) for p in peers] == [0, 0], relay.problem
+        seconds, grown = processor_seconds() - before, resident() - grown
+    replies = [seen for seen in recorder.seen() if isinstance(seen, ScsiReply)]
+    assert len(replies) == rounds * len(talk)
+    assert {seen.status for seen in replies} == {"passed"}
+    assert (tmp_path / "usb.pcapng").stat().st_size > moved * rounds
+    speed = moved * rounds / 1e6 / seconds
+    print(f"{moved * rounds / 1e6:.0f} MB in {len(replies)} commands: {speed:.0f} MB a second of")
+    print(f"the processor's, memory grew by {grown / 1e6:.0f} MB")
+    assert speed >= LIMIT_SPEED
+    assert grown <= GROWTH + LIMIT_GROWTH * moved * rounds
+
+
+def recorded(folder: Path) -> tuple[Sequence[Packet], list[Said]]:
+    """What crosses the cable while a boot loader loads 10 MiB from the drive, by commands.
+
+    And, first, what the gadget's end says before: its hello, and what its device is.
+    """
+    case_of(SOURCES / "loads_10mb_boots.asm").write(folder / "loader.img")
+    packets: list[tuple[Packet, Side]] = []
+    with fixed_rig(folder) as rig:
+        rig.gadget.start(gate=Gate.path("/data/loader.img"), media=[folder / "loader.img"])
+        relay = rig.gadget.relay
+        assert relay is not None
+        pass_on = relay.forward
+
+        def forward(packet: Packet, to: Side) -> None:
+            pass_on(packet, to)
+            packets.append((packet, to.other))
+
+        relay.forward = forward  # type: ignore[method-assign]
+        assert rig.host.boot("ehci").outcome == Booted(NEXT_DEVICE)
+    first = (Hello, EpInfo, InterfaceInfo, DeviceConnect)
+    described = [packet for packet, _ in packets if isinstance(packet, first)][: len(first)]
+    # The BIOS's and the loader's reads: what was asked before did not all end in "passed".
+    begun = next(i for i, (packet, sender) in enumerate(packets) if _reads(packet, sender))
+    talk: list[Said] = []
+    numbers = itertools.count(1)
+    ids: dict[int, bytes] = {}
+    for packet, sender in packets[begun:]:
+        if not isinstance(packet, BulkPacket):
+            continue
+        if sender is Side.HOST:
+            ids[packet.id] = next(numbers).to_bytes(8, "little")
+            if packet.length == CBW_BYTES and not packet.inward:
+                talk.append((b"", b""))
+        # SeaBIOS asks for one thing after another; a host that asks for a command's data and
+        # status together with the command, as others do, has an id for each.
+        raw = packet.raw[:ID] + ids[packet.id] + packet.raw[ID + 8 :]
+        said, heard = talk.pop()
+        talk.append((said + raw, heard) if sender is Side.HOST else (said, heard + raw))
+    return described, talk
+
+
+def _reads(packet: Packet, sender: Side) -> bool:
+    if not isinstance(packet, BulkPacket) or sender is not Side.HOST or packet.inward:
+        return False
+    command = parse_cbw(bytes(packet.data)) if packet.length == CBW_BYTES else None
+    return command is not None and read_blocks(command.cdb) is not None
+
+
+def peer(
+    end: socket.socket, path: Path, talk: Sequence[Said], rounds: int
+) -> subprocess.Popen[bytes]:
+    """Have a process say the first of each pair; it waits for the other one."""
+    path.write_bytes(b"".join(own for own, _ in talk))
+    lengths = " ".join(f"{len(own)}:{len(others)}" for own, others in talk)
+    first = "yes" if path.name == "host" else "no"
+    words = (str(end.fileno()), str(path), lengths, first, str(rounds))
+    return subprocess.Popen([sys.executable, "-c", PEER, *words], pass_fds=[end.fileno()])
+
+
+def processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def resident() -> int:
+    """Bytes of memory that this process has (Linux, Documentation/filesystems/proc.rst)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
