@@ -54,6 +54,12 @@ def command() -> None:
 @click.option("-k", "keyword", default="", metavar="EXPR", help="only cases that match")
 @click.option("--list", "list_only", is_flag=True, help="say which cases would be run")
 @click.option("--full", is_flag=True, help="also the cases that add little")
+@click.option(
+    "--seed",
+    type=int,
+    metavar="NUMBER",
+    help="also a sample of the moments of POST that --full goes through, the same for each number",
+)
 @click.option("--require-all", is_flag=True, help="status 3 if a requirement was not judged")
 @click.option(
     "--workers",
@@ -70,6 +76,7 @@ def validate_command(
     keyword: str,
     list_only: bool,
     full: bool,
+    seed: int | None,
     require_all: bool,
     workers: int,
 ) -> None:
@@ -86,6 +93,7 @@ def validate_command(
         controllers=controller,
         keyword=keyword,
         full=full,
+        seed=seed,
         report=Path(report),
         workers=workers,
         require_all=require_all,

@@ -12,10 +12,12 @@ import os
 import pickle
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -39,6 +41,13 @@ control = pytest.mark.control
 
 full = pytest.mark.full
 """Marks a case that only --full runs."""
+
+swept = [full, pytest.mark.swept]
+"""Marks a case that differs from many others of its requirement in its moment alone: --full runs
+it, and --seed, if that chooses it."""
+
+SAMPLE = 3
+"""How many of the cases of a requirement that are swept --seed chooses."""
 
 FILE = "file"
 """In a case's id: the BIOS is the file that the user named."""
@@ -81,6 +90,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--firmware", default="fixed", help="name or path of the firmware under test")
     group.addoption("--bios", help=f"only this: {', '.join(BIOSES)}, or a BIOS image file")
     group.addoption("--controller", action="append", choices=CONTROLLERS, help="only this one")
+    group.addoption("--seed", type=int, help="also a sample of the moments, by this number")
     group.addoption("--full", action="store_true", help="also the cases that add little")
 
 
@@ -90,6 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "requirement(id): the promise of the catalogue that the test is a case of",
         "control(name): a check of the instrument itself",
         "full: run with --full only",
+        "swept: differs from other cases in its moment alone",
     ):
         config.addinivalue_line("markers", line)
     given = getattr(config, "workerinput", {}).get(RESULT)
@@ -161,7 +172,10 @@ def pytest_collection_modifyitems(
 ) -> Generator[None]:
     """Leave out what was not asked for; put the controls, which are always run, first."""
     controls = [item for item in items if argument(item, "control")]
-    wanted = [item for item in items if item not in controls and _wanted(config, item)]
+    sample = _sample(config, items)
+    wanted = [
+        item for item in items if item not in controls and _wanted(config, item, item in sample)
+    ]
     if _is_file(config.getoption("--bios")):
         wanted = _once_each(wanted)
     items[:] = wanted
@@ -178,8 +192,24 @@ def _once_each(items: list[pytest.Item]) -> list[pytest.Item]:
     return list(firsts.values())
 
 
-def _wanted(config: pytest.Config, item: pytest.Item) -> bool:
-    if item.get_closest_marker("full") and not config.getoption("--full"):
+def _sample(config: pytest.Config, items: list[pytest.Item]) -> set[pytest.Item]:
+    """The cases that the seed chooses, always the same ones, among those of each requirement."""
+    seed = config.getoption("--seed")
+    if seed is None:
+        return set()
+    groups: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("swept"):
+            groups[argument(item, "requirement")].append(item)
+    return {
+        item
+        for name, group in groups.items()
+        for item in Random(f"{seed} {name}").sample(group, min(SAMPLE, len(group)))
+    }
+
+
+def _wanted(config: pytest.Config, item: pytest.Item, sampled: bool) -> bool:
+    if item.get_closest_marker("full") and not (sampled or config.getoption("--full")):
         return False
     controller, bios = controller_of(item), bios_of(item)
     controllers, chosen = config.getoption("--controller"), config.getoption("--bios")

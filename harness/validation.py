@@ -67,6 +67,7 @@ class Choice:
     controllers: tuple[str, ...]
     keyword: str
     full: bool
+    seed: int | None
     report: Path
     workers: int
     require_all: bool
@@ -82,6 +83,7 @@ class Choice:
         if self.bios is not None:
             options += ["--bios", self.bios if self.bios in BIOSES else FILE]
         options += ["--full"] if self.full else []
+        options += ["--seed", str(self.seed)] if self.seed is not None else []
         options += ["-k", self.keyword] if self.keyword else []
         # What pytest would print is ours to print; so its options for that are gone too,
         # which the project's own addopts hold.
@@ -154,6 +156,7 @@ def _validate(choice: Choice, signals: list[int]) -> int:
         interrupted=bool(signals),
         controllers=choice.controllers,
         full=choice.full,
+        seed=choice.seed,
     )
     summary.print_summary(live.console, told, verdicts, cases)
     return status

@@ -52,7 +52,7 @@ _NAMED = 3
 class Run:
     """What the summary says of the run besides its cases.
 
-    `firmware`, `bios`, `controllers` and `full` are as the user gave them, `bios` None when
+    `firmware`, `bios`, `controllers`, `full` and `seed` are as the user gave them, `bios` None when
     it was not given: the id of a case says its BIOS then. `report` is the report folder,
     `seconds` the wall time, `status` the exit status.
     """
@@ -65,6 +65,7 @@ class Run:
     interrupted: bool = False
     controllers: Sequence[str] = ()
     full: bool = False
+    seed: int | None = None
 
 
 def print_summary(
@@ -169,6 +170,8 @@ def _say_broken(console: Console, run: Run, verdict: Verdict, cases: Sequence[Ca
         command += ["--controller", first.controller]
     if run.full:
         command += ["--full"]
+    if run.seed is not None:
+        command += ["--seed", str(run.seed)]
     command += ["-k", first.id]
     say(console, f"    run it again: {printable(shlex.join(command), _ENDLESS)}", whole=True)
     _say_evidence(console, run, first)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 from conftest import COMMAND, heed_signals
+
+from harness.plugin import SAMPLE
 
 pytestmark = pytest.mark.rig
 
@@ -427,11 +430,27 @@ def test_a_reader_that_goes_away() -> None:
 # --- run it again -----------------------------------------------------------------------------
 
 
-def test_no_case_is_selected_by_anothers_id() -> None:
-    # A process of its own: here, other modules of the same names may have been imported.
-    command = [*COMMAND, "validate", "--list", "--full"]
+def listed(*arguments: str) -> list[str]:
+    """The cases' ids. From a process of its own: other modules of their names may be in this."""
+    command = [*COMMAND, "validate", "--list", *arguments]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    ids = [name for name in said.split() if "/" in name and not name.startswith("control/")]
+    return [name for name in said.split() if "/" in name and not name.startswith("control/")]
+
+
+def test_a_seed_adds_the_same_few_moments_each_time() -> None:
+    seeds = ((), ("--seed", "7"), ("--seed", "7"), ("--seed", "8"))
+    default, once, again, other = (listed(*seed) for seed in seeds)
+    assert once == again
+    added = [set(cases) - set(default) for cases in (once, other)]
+    assert added[0] != added[1]
+    for cases in added:
+        counted = Counter(case.split("/")[0] for case in cases)
+        assert counted == dict.fromkeys(("LIFE-1", "LIFE-3", "LIFE-4"), SAMPLE)
+    assert {*default, *once, *other} <= set(listed("--full"))
+
+
+def test_no_case_is_selected_by_anothers_id() -> None:
+    ids = listed("--full")
     assert ids
     for one in ids:
         assert [name for name in ids if one.casefold() in name.casefold()] == [one]
@@ -451,6 +470,20 @@ def test_on_one_controller(record, fast_controller):
     (command,) = re.findall("run it again: ci/validate (.*)", run.stdout)
     expected = "--firmware fixed --controller xhci --full -k EMPTY-1/on_one_controller"
     assert command == expected
+
+
+def test_run_it_again_runs_what_the_seed_had_chosen(judge: Judge) -> None:
+    broken = """
+from harness.plugin import swept
+
+@pytest.mark.parametrize("moment", [pytest.param(1, id="moment-1", marks=swept)])
+@requirement("EMPTY-1")
+def test_at_a_moment(record, moment):
+    assert False, "hung"
+"""
+    run = judge(broken, "--seed", "3")
+    (command,) = re.findall("run it again: ci/validate (.*)", run.stdout)
+    assert command == "--firmware fixed --seed 3 -k EMPTY-1/moment-1"
 
 
 # --- which BIOS -------------------------------------------------------------------------------
