@@ -1,9 +1,10 @@
-"""An outcome in five lines that a firmware maintainer can paste into a bug report. Pure."""
+"""An outcome in a few lines that a firmware maintainer can paste into a bug report. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.cable.conversation import PAUSE, transcript
 from harness.cable.scsi import read_blocks
 from harness.observation import BiosLine, Handover, Observation, ScsiCommand, ScsiReply
 from harness.outcome.kinds import Booted, Hung, NoDrive, Outcome, Recovery
@@ -44,6 +45,8 @@ def explain(outcome: Outcome, stream: Sequence[Observation], drive: str, device:
         lines.append(f"drive: asked {questions}; said {said}{_first_sector(stream)}")
     elif sector := _first_sector(stream):
         lines.append(f"drive: {sector.removeprefix('; ')}")
+    if wire := wire_words(stream):
+        lines.append(f"wire: {wire}")
     lines.append(f"PC: {_did(outcome, stream)}")
     if isinstance(outcome, Hung):
         lines.append(f"hang: {_place(outcome)}")
@@ -51,6 +54,17 @@ def explain(outcome: Outcome, stream: Sequence[Observation], drive: str, device:
     if device:
         lines.append(f"device: {device}")
     return "\n".join(lines)
+
+
+WIRE_LINES = 2
+"""So many lines of the transcript are shown, its last ones, and before them all about waits."""
+
+
+def wire_words(stream: Sequence[Observation]) -> str:
+    """How the transcript of the wire ends, and where nothing crossed for long."""
+    lines = [" ".join(line.split()) for line in transcript(stream).splitlines()]
+    waits = [line for line in lines[:-WIRE_LINES] if PAUSE in line]
+    return " | ".join(waits + lines[-WIRE_LINES:])
 
 
 def sector_words(sector: bytes) -> str:

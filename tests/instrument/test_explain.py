@@ -1,4 +1,4 @@
-"""What is said of an outcome: five lines for a bug report."""
+"""What is said of an outcome: a few lines for a bug report."""
 
 from __future__ import annotations
 
@@ -41,12 +41,15 @@ HUNG = Hung(
 )
 
 
-def test_five_lines_and_the_device() -> None:
+def test_a_line_for_each_part_and_the_device() -> None:
     text = explain(HUNG, [*INQUIRED, *FIRST, *SECOND, *SAID], " with a partition", "script ended")
     assert text.splitlines() == [
         "hung (runaway) with a partition: zeros are executed",
         "drive: asked INQUIRY, READ(10); said nothing of a missing medium; its first sector: "
         "signature 55AA, code eb 76 90 45 58 46 41 54, file system exFAT",
+        "wire: +1.000000 LUN 0 READ(10) [28 00 00 00 00 00 00 00 01 00], 512 bytes from drive: "
+        "passed, 512 bytes in 0.000 s | +1.000000 LUN 0 READ(10) [28 00 00 00 00 05 00 00 01 00], "
+        "512 bytes from drive: passed, 512 bytes in 0.000 s",
         "PC: BIOS: SeaBIOS | Booting from 0000:7c00; last disk read: USB drive, LBA 5; last SCSI "
         "command: READ(10), passed",
         "hang: at 0000:7C78, put there by the boot sector: 7C78 00 00 add [bx + si], al",
@@ -54,6 +57,14 @@ def test_five_lines_and_the_device() -> None:
         "driven; with the drive unplugged it boots after a reset",
         "device: script ended",
     ]
+
+
+def test_waits_on_the_wire_are_said_wherever_they_were() -> None:
+    late = read(b"\x28\0\0\0\0\x05\0\0\x01\0", bytes(512), at=6.5)
+    (line,) = (
+        s for s in explain(HUNG, [*FIRST, *late, *late], "", "x").splitlines() if "wire" in s
+    )
+    assert line.startswith("wire: +1.000000 nothing for 5.5 s, after the answer to READ(10) | +6.5")
 
 
 def test_what_the_bios_started_goes_before_what_it_read() -> None:
