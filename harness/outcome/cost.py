@@ -82,9 +82,12 @@ def spent(stream: Sequence[Observation], starved: float = 0.0) -> Spent:
     prompt = [reply.at - asked.at for asked, reply in answers if isinstance(asked, ControlRequest)]
     pace = median(prompt) if prompt else 0.0
     end = stream[-1].at if stream else 0.0
+    waits = tuple(_waits(wire, answers, end))
+    # A wait ends by the clock, whether there is a core for it or not.
+    asleep = sum(w.seconds for w in waits) / end if end > 0 else 0.0
     return Spent(
-        whole=end - starved,
-        waits=tuple(_waits(wire, answers, end)),
+        whole=end - starved * (1 - asleep),
+        waits=waits,
         crossing=sum(min(r.at - asked.at, pace * _transfers(r)) for asked, r in answers),
         slow=tuple(
             Took(_words(asked), reply.at - asked.at)
