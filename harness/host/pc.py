@@ -18,6 +18,8 @@ from harness.errors import DiskFull, QemuError, RigFault, UsageError
 from harness.host import cpu, screen
 from harness.host.debugger import Debugger
 from harness.host.memory import GuestMemory
+from harness.host.stick import ID as STICK
+from harness.host.stick import Stick
 from harness.observation import (
     BiosLine,
     DiskIo,
@@ -119,15 +121,17 @@ class Pc:
         scratch: Path,
         *,
         cable: bool,
+        stick: Stick | None = None,
         menu: bool = False,
         exact: bool = False,
     ) -> None:
         """Start QEMU, stopped before the first instruction.
 
         `cable` puts a USB port in front of which `self.cable` is the other end, first in the
-        boot order; `next_device` is the disk image that comes second; with `menu` the BIOS offers
-        its boot menu. With `exact` the machine can be stopped right behind a line of its log, for
-        which it waits with each line until that is read. Raises QemuError.
+        boot order, `stick` a drive of QEMU's own; `next_device` is the disk image that comes
+        second; with `menu` the BIOS offers its boot menu. With `exact` the machine can be stopped
+        right behind a line of its log, for which it waits with each line until that is read.
+        Raises QemuError.
         """
         self._recorder = recorder
         self._scratch = scratch
@@ -137,6 +141,8 @@ class Pc:
         self._still = False
         self._running = threading.Event()
         self._stopped = threading.Event()
+        self._pulled = threading.Event()
+        self._plugs = 0
         self._brake: socket.socket | None = None
         self._ran, self._since, self._starved = 0.0, 0.0, 0.0
         self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(MEGABYTES << 20)))
@@ -158,6 +164,8 @@ class Pc:
             arguments += ["-mon", "chardev=brake,mode=readline"]
         if cable:
             arguments += ["-device", "usb-redir,chardev=cable,bus=usb.0,bootindex=0"]
+        if stick:
+            arguments += stick.arguments()
         try:
             self._qemu = self._stack.enter_context(
                 Qemu(
@@ -196,6 +204,8 @@ class Pc:
         elif name == "STOP":
             self._running.clear()
             self._stopped.set()
+        elif name == "DEVICE_DELETED" and data.get("device") == STICK:
+            self._pulled.set()
         if name in ("RESET", "SHUTDOWN", "GUEST_PANICKED"):
             guest = bool(data.get("guest"))
             self._recorder.add(lambda at: HostEvent(at, name, guest))
@@ -360,6 +370,19 @@ class Pc:
     def reset(self) -> None:
         """Press the reset button. Raises QemuError, DeadlineExpired."""
         self._qemu.execute("system_reset")
+
+    def pull(self) -> None:
+        """Unplug QEMU's own drive. Raises QemuError, DeadlineExpired."""
+        self._pulled.clear()
+        self._qemu.execute("device_del", {"id": STICK})
+        deadline = Deadline.after(PRESS_SECONDS, "QEMU to take its own drive away")
+        if not self._pulled.wait(deadline.remaining()):
+            raise deadline.failure()
+
+    def plug(self, drive: Stick) -> None:
+        """Plug a drive of QEMU's own in, where there is none. Raises QemuError, DeadlineExpired."""
+        self._plugs += 1
+        drive.plug(self._qemu, self._plugs)
 
     def show(self) -> None:
         """Observe the screen. Raises QemuError, DeadlineExpired, DiskFull."""

@@ -118,19 +118,20 @@ class Marks:
         return "", ""
 
 
+def boot_marks(stream: Sequence[Observation]) -> list[Mark]:
+    """The marks of a recorded boot from power-on, in their order."""
+    marks = Marks()
+    return [mark for seen in stream if (mark := marks.see(seen)) is not None and seen.at >= 0]
+
+
 def post_marks(stream: Sequence[Observation]) -> list[Mark]:
-    """The marks of a recorded boot, in their order, from power-on to the first handover.
+    """The marks of a recorded boot up to the first handover.
 
     The handover's own line is the last: what comes behind it is a boot loader's.
     """
-    marks, found = Marks(), []
-    for seen in stream:
-        mark = marks.see(seen)
-        if mark is not None and seen.at >= 0:
-            found.append(mark)
-            if mark.kind == "line" and hands_over(mark.name):
-                break
-    return found
+    marks = boot_marks(stream)
+    ends = (i for i, mark in enumerate(marks, 1) if mark.kind == "line" and hands_over(mark.name))
+    return marks[: next(ends, len(marks))]
 
 
 class Deed(Enum):
@@ -149,6 +150,11 @@ class Deed(Enum):
     MUTE = "the gadget falls silent, for good"
     RESTART = "the device loses its power, and gets it back"
     QUICK_RESTART = "the device restarts, all of it before the host goes on"
+
+    @property
+    def begins_plugged(self) -> bool:
+        """Whether the gadget is plugged in until then."""
+        return self is not Deed.PLUG
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.equipment import Equipment
+from harness.errors import NotJudged
 from harness.firmware import Firmware
+from harness.host.stick import Stick
 from harness.observation import Recorder
+from harness.outcome.moments import Disturbance
 from harness.rig.boot import Boot
 from harness.rig.case import Case, Record
+from harness.rig.comparison import away, same_with_stick
 from harness.rig.gadget import Gadget
-from harness.rig.host import Host
+from harness.rig.host import Host, Rehearsal
 
 __all__ = ["Boot", "Record", "Rig"]
 
@@ -54,6 +58,29 @@ class Rig:
     def keep(self, name: str, text: str) -> None:
         """Write a piece of evidence. Raises DiskFull."""
         self.case.keep(name, text + "\n")
+
+    def check_host(
+        self,
+        controller: str,
+        disturbance: Disturbance,
+        whole: Rehearsal,
+        boot: Boot,
+        image: Path | None,
+    ) -> None:
+        """Raise NotJudged when a disturbed host ends like that with QEMU's own drive, too.
+
+        `whole` is the boot that nothing disturbed, `boot` the other; `image` is what is in the
+        gadget's drive. Raises NotJudged also when that cannot be tried.
+        """
+        stick = Stick(image, away(boot.stream))
+        mark = same_with_stick(
+            self.case, controller, disturbance, whole.stream, stick, boot.outcome
+        )
+        if mark is not None:
+            raise NotJudged(
+                f"{boot.outcome}, and so it does with QEMU's own drive when, after {mark}, "
+                f"{disturbance.deed.value}: the host's own doing"
+            )
 
     @property
     def stock(self) -> Firmware:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.gadget.vm import Lun
 from harness.observation import Acted, BiosLine, HostEvent, Observation
+from harness.outcome.cost import Spent, spent
 from harness.outcome.explain import explain
 from harness.outcome.kinds import Hung, Outcome
 from harness.outcome.wire import Asked, asked
@@ -22,7 +23,8 @@ class Boot:
 
     `stream` is everything, `judged` how much of it decided the outcome: what the rig tried
     afterwards comes later. `luns` is what was in the drive when the host was started, or when a
-    boot that was disturbed hung; `data_partition` is None without a gadget.
+    boot that was disturbed hung; `data_partition` is None without a gadget. For `starved` seconds
+    of it this machine had no core for the PC's processor.
     """
 
     outcome: Outcome
@@ -31,6 +33,7 @@ class Boot:
     luns: tuple[Lun, ...]
     data_partition: str | None
     script: str
+    starved: float = 0.0
 
     @property
     def keyboard_alive(self) -> bool:
@@ -46,6 +49,11 @@ class Boot:
     def menu_opened(self) -> bool:
         """Whether the BIOS showed its boot menu."""
         return has_said(self.stream, MENU_OPEN)
+
+    @property
+    def spent(self) -> Spent:
+        """Where the time went until the outcome was decided."""
+        return spent(self.stream[: self.judged], self.starved)
 
     @property
     def asked(self) -> Asked:

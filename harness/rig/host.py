@@ -17,6 +17,7 @@ from harness.errors import TOO_BUSY, CableError, FirmwareFault, NotJudged, RigFa
 from harness.gadget.vm import CTRL_ALT_DEL as GADGET_CTRL_ALT_DEL
 from harness.gadget.vm import DIGIT_1, ESCAPE
 from harness.host.pc import Pc
+from harness.host.stick import Stick
 from harness.observation import (
     Acted,
     BiosLine,
@@ -39,6 +40,7 @@ from harness.outcome.wire import asked, keyboard_driven, lost_request, slow_answ
 from harness.owner import disk, printable
 from harness.rig.boot import MENU_OFFERED, MENU_OPEN, Boot, has_said
 from harness.rig.case import Case
+from harness.rig.deeds import do, do_with_stick
 from harness.rig.gadget import PLUG_SECONDS, Gadget
 from harness.rig.watch import Disturbing, Following, Freezing
 from images.payload import write_boot_disk
@@ -67,12 +69,6 @@ QUIET_SECONDS = 0.1
 
 USB_CAPTURE = "usb.pcapng"
 """The file of the evidence that holds what crossed the cable."""
-
-REPLUG_SECONDS = 0.5
-"""How long a cable that is pulled out stays out."""
-
-SILENT_SECONDS = 2.0
-"""How long a gadget that falls silent for a while says nothing. SeaBIOS waits for 5 s."""
 
 SAYING_SECONDS = 0.2
 """How often at most what the host is doing is told to whoever watches."""
@@ -108,13 +104,18 @@ class Rehearsal:
 class Host:
     """The PC of a case."""
 
-    def __init__(self, case: Case, gadget: Gadget) -> None:
-        """A PC without power, for the port of which there is this gadget."""
+    def __init__(self, case: Case, gadget: Gadget, stick: Stick | None = None) -> None:
+        """A PC without power, for the port of which there is this gadget.
+
+        Or, where that was never started, QEMU's own drive.
+        """
+        self._stick = stick
         self._case = case
         self._gadget = gadget
         self._pc: Pc | None = None
         self._outcome: Outcome | None = None
         self._judged = 0
+        self._starved = 0.0
 
     def boot(
         self,
@@ -127,6 +128,7 @@ class Host:
         seconds: float | None = None,
         disturb: Disturbance | None = None,
         menu: bool = False,
+        recover: bool = True,
         bends: Sequence[Bend] = (),
         seed: int = 0,
     ) -> Boot:
@@ -139,8 +141,8 @@ class Host:
         boots; `seconds` of the host's own time may go by without a proof, CASE_SECONDS unless it
         is given. `disturb` is what is done to the host, its cable or its gadget on its way.
         `menu` has the BIOS offer its boot menu, which the gadget's keyboard is to open, and to
-        choose the first entry of. `bends` are what the cable does to single packets; what they
-        make up comes from `seed`.
+        choose the first entry of. With `recover` it is tried what brings a host back that hangs.
+        `bends` are what the cable does to single packets; what they make up comes from `seed`.
         Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
         """
         case = self._case
@@ -156,7 +158,14 @@ class Host:
             case.keep("bends.txt", "".join(f"{line}\n" for line in (f"seed {seed}", *bends)))
         if not isinstance(outcome, NoDrive):
             outcome = self._run(
-                controller, bios, press, next_device, seconds or CASE_SECONDS, disturb, menu
+                controller,
+                bios,
+                press,
+                next_device,
+                seconds or CASE_SECONDS,
+                disturb,
+                menu,
+                recover,
             )
         case.record.outcome = self._outcome = outcome
         if isinstance(outcome, Hung) and disturb is not None:
@@ -169,6 +178,7 @@ class Host:
             self._gadget.state.luns,
             case.record.data_partition if self._gadget.running else None,
             self._gadget.script,
+            self._starved,
         )
         case.keep("explain.txt", boot.explain() + "\n")
         away = disturb is not None and disturb.deed is not Deed.RESET
@@ -185,9 +195,10 @@ class Host:
         seconds: float,
         disturb: Disturbance | None,
         menu: bool,
+        recover: bool,
     ) -> Outcome:
         case = self._case
-        late = disturb is not None and disturb.deed is Deed.PLUG
+        late = disturb is not None and not disturb.deed.begins_plugged
         self._pc = self._switched_on(
             *(controller, bios, next_device, USB_CAPTURE),
             late=late,
@@ -204,9 +215,10 @@ class Host:
                 self._pc, relay, seconds, press, disturbing, list(MENU) if menu else []
             )
             case.record.boot_seconds = round(time.monotonic() - started, 3)
+            self._starved = self._pc.starved
             if press is not None:
                 self._await_reset()
-            if isinstance(outcome, Hung):
+            if isinstance(outcome, Hung) and recover:
                 outcome = self._recover(self._pc, relay, outcome)
             return outcome
         finally:
@@ -239,6 +251,7 @@ class Host:
         pc = Pc(
             *(controller, bios, next_device, case.recorder, case.scratch),
             cable=cable,
+            stick=None if late else self._stick,
             menu=menu,
             exact=exact,
         )
@@ -357,50 +370,16 @@ class Host:
 
         Raises RigFault; a device that dies of it is an observation.
         """
-        gadget = self._gadget
-        assert gadget.relay is not None
         self._case.say(f"host: {deed.value}")
+        if self._stick is not None:
+            do_with_stick(deed, pc, self._stick)
+            return
         try:
-            match deed:
-                case Deed.RESET:
-                    pc.reset()
-                    pc.let_go()
-                case Deed.REPLUG:
-                    gadget.relay.cut()
-                    pc.let_go()
-                    gadget.relay.mend(REPLUG_SECONDS)
-                case Deed.PLUG:
-                    gadget.relay.mend()
-                    pc.let_go()
-                case Deed.SILENCE:
-                    gadget.relay.mute()
-                    gadget.relay.mend(SILENT_SECONDS)
-                    pc.let_go()
-                case Deed.MUTE:
-                    gadget.relay.mute()
-                    pc.let_go()
-                case Deed.REBIND:
-                    gadget.rebind(pc.let_go)
-                case Deed.RESTART:
-                    gadget.restart(pc.let_go)
-                case Deed.QUICK_REBIND:
-                    gadget.rebind(lambda: None)
-                    self._wait_back(gadget, pc)
-                case Deed.QUICK_RESTART:
-                    gadget.restart(lambda: None)
-                    self._wait_back(gadget, pc)
-            gadget.hurry(True)
+            do(deed, pc, self._gadget, self._wait_plugged)
+            self._gadget.hurry(True)
         except FirmwareFault as fault:
             how = str(fault)
             self._case.recorder.add(lambda at: DeviceDied(at, how))
-
-    def _wait_back(self, gadget: Gadget, pc: Pc) -> None:
-        """Let the host go on when the gadget is plugged in again, if the firmware has bound it."""
-        assert gadget.relay is not None
-        if gadget.plugged:
-            gadget.hurry(True)
-            self._wait_plugged(gadget.relay)
-        pc.let_go()
 
     def _act(self, what: str, do: Callable[[], None]) -> None:
         """Do something to the host; the stream says that it was done."""

@@ -92,7 +92,7 @@ def test_case_on_the_cable(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The disk is in the gadget's drive, and something befalls the cable."""
+    """The disk is in the gadget's drive, and something may befall the cable."""
     scratch, evidence = tmp_path / "scratch", tmp_path / "evidence"
     scratch.mkdir(mode=0o700)
     evidence.mkdir()
@@ -101,13 +101,15 @@ def test_case_on_the_cable(
     rig = Rig(prepare(firmware, "seabios", tmp_path, print), scratch, evidence)
     try:
         rig.gadget.start(gate=Gate.path("/data/disk.img"), media=[tmp_path / "disk.img"])
-        assert case.fault is not None
-        fault_at_read(rig, *case.fault)
+        if case.fault is not None:
+            fault_at_read(rig, *case.fault)
         boot = rig.host.boot("ehci", must_ask_drive=False, seconds=case.budget)
     finally:
         rig.close()
     befell = [o for o in boot.stream[: boot.judged] if isinstance(o, CableCut | CableMuted)]
-    assert len(befell) == 1, "it was decided before anything befell the cable"
+    assert len(befell) == (case.fault is not None), (
+        "it was decided before anything befell the cable"
+    )
     check(case, boot, recordings, record_property)
 
 
@@ -132,7 +134,7 @@ def test_every_file_says_what_to_expect_and_why() -> None:
     assert len(found) > 100
     assert len({case.name for case in found}) == len(found)
     for case in found:
-        assert (case.fault is not None) == (case.drive == "usb"), case.name
+        assert case.fault is None or case.drive == "usb", case.name
         assert case.about.endswith("."), f"{case.name}: {case.about}"
         assert case.budget <= 120
     sample = [case for case in found if case.sample]

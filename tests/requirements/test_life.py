@@ -12,7 +12,7 @@ from harness.firmware import Gate
 from harness.observation import Disturbed
 from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, Hung, ResetLoop
 from harness.outcome.moments import Deed, Disturbance
-from harness.plugin import full, requirement
+from harness.plugin import requirement, swept
 from harness.rig import Boot, Rig
 
 PARTS = 40
@@ -26,22 +26,28 @@ HELD = [
 """What is in the drive, and what the host boots then."""
 
 
-def disturbed(rig: Rig, controller: str, deed: Deed, part: int, ends: str) -> Boot:
+def disturbed(
+    rig: Rig, controller: str, deed: Deed, part: int, ends: str, image: Path | None = None
+) -> Boot:
     """A boot on whose way something is done, `part` parts after its beginning.
 
-    Raises NotJudged when a boot without that does not end there, or when this boot came to its
-    end without passing the mark.
+    `image` is what is in the drive. Raises NotJudged when a boot without that does not end there,
+    when this boot came to its end without passing the mark, or when it hangs, and does so with
+    QEMU's own drive, too.
     """
-    whole = rig.host.rehearse(controller, plugged=deed is not Deed.PLUG)
-    wanted = Booted(NEXT_DEVICE if deed is Deed.PLUG else ends)
+    whole = rig.host.rehearse(controller, plugged=deed.begins_plugged)
+    wanted = Booted(ends if deed.begins_plugged else NEXT_DEVICE)
     if whole.outcome != wanted:
         raise NotJudged(
             f"a boot that nothing disturbs ends otherwise: {whole.outcome}, not {wanted}"
         )
     mark = whole.marks[part * len(whole.marks) // PARTS]
-    boot = rig.host.boot(controller, must_ask_drive=False, disturb=Disturbance(mark, deed))
+    disturbance = Disturbance(mark, deed)
+    boot = rig.host.boot(controller, must_ask_drive=False, disturb=disturbance)
     if not any(isinstance(seen, Disturbed) for seen in boot.stream[: boot.judged]):
         raise NotJudged(f"{boot.outcome}, and never came to {mark}")
+    if isinstance(boot.outcome, Hung | ResetLoop):
+        rig.check_host(controller, disturbance, whole, boot, image)
     return boot
 
 
@@ -52,7 +58,7 @@ def disturbed(rig: Rig, controller: str, deed: Deed, part: int, ends: str) -> Bo
         pytest.param(gate, ends, part, id=f"{held}-{part:02}", marks=marks)
         for held, gate, ends in HELD
         for part in range(PARTS)
-        for marks in [() if (held, part) == ("empty", 32) else full]
+        for marks in [() if (held, part) == ("empty", 32) else swept]
     ],
 )
 def test_a_warm_reset_ends_where_a_cold_boot_ends(
@@ -63,8 +69,10 @@ def test_a_warm_reset_ends_where_a_cold_boot_ends(
     part: int,
     fast_controller: str,
 ) -> None:
-    rig.gadget.start(gate=gate, media=[boot_image("boot.img")])
-    boot = disturbed(rig, fast_controller, Deed.RESET, part, ends)
+    image = boot_image("boot.img")
+    rig.gadget.start(gate=gate, media=[image])
+    held = None if gate is Gate.EMPTY else image
+    boot = disturbed(rig, fast_controller, Deed.RESET, part, ends, held)
     assert boot.outcome == Booted(ends), boot.explain()
 
 
@@ -74,7 +82,7 @@ def deeds(**default: tuple[int, ...]) -> list[object]:
         pytest.param(Deed[name], part, id=f"{name.lower()}-{part:02}", marks=marks)
         for name, parts_of in default.items()
         for part in range(PARTS)
-        for marks in [() if part in parts_of else full]
+        for marks in [() if part in parts_of else swept]
     ]
 
 
