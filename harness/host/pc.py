@@ -296,12 +296,15 @@ class Pc:
             for thread in (main, processor):
                 os.sched_setaffinity(thread, {min(cores)})
             os.sched_setscheduler(processor, os.SCHED_IDLE, os.sched_param(0))
+            # Beside other load on that core the one that is idle can come first, for a tick.
+            with contextlib.suppress(PermissionError):
+                os.sched_setscheduler(main, os.SCHED_FIFO, os.sched_param(1))
         try:
             yield
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setscheduler(processor, os.SCHED_OTHER, os.sched_param(0))
                 for thread in (main, processor):
+                    os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
                     os.sched_setaffinity(thread, cores)
 
     def let_go(self) -> None:
