@@ -440,7 +440,7 @@ def transcript(stream: Iterable[Observation]) -> str:
             case BusReset():
                 text = "bus reset"
             case ControlRequest():
-                name = f"{o.name} to {_recipient(o)}"
+                name = f"{o.name} to {recipient(o)}"
                 text = (
                     f"{o.name} type {o.request_type:02X} value {o.value:04X} "
                     f"index {o.index:04X} length {o.length}"
@@ -473,7 +473,7 @@ def transcript(stream: Iterable[Observation]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def _recipient(request: ControlRequest) -> str:
+def recipient(request: ControlRequest) -> str:
     """Whom a request is for (USB 2.0, table 9-2): "the device", "interface 0", "endpoint 81"."""
     number = request.index & 0xFF
     names = {1: f"interface {number}", 2: f"endpoint {number:02X}"}

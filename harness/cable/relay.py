@@ -721,9 +721,10 @@ class Relay:
             for end in self._ends():
                 if end.usable and end.backlog:
                     self._guarded(end, partial(self._write, end))
-            if self._unwritten and not ready and self._host and self._host.capture:
+            if self._unwritten and not ready:
                 self._unwritten = False
-                self._guarded(self._host.end, self._host.capture.flush)
+                if self._host and self._host.capture:
+                    self._guarded(self._host.end, self._host.capture.flush)
             self._announce()
         self._shut()
 

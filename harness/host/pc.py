@@ -144,7 +144,7 @@ class Pc:
         self._pulled = threading.Event()
         self._plugs = 0
         self._brake: socket.socket | None = None
-        self._ran, self._since, self._starved = 0.0, 0.0, 0.0
+        self._ran, self._since, self._starved, self._powered = 0.0, 0.0, 0.0, 0.0
         self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(MEGABYTES << 20)))
         arguments = [
             *("-M", "pc", "-m", f"{MEGABYTES}M", "-S", "-vga", "std", *bios_arguments(bios)),

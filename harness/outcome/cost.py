@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from harness.cable.conversation import recipient
 from harness.cable.scsi import BULK_ONLY_RESET, GET_MAX_LUN, MASS_STORAGE
 from harness.observation import (
     BusReset,
@@ -182,7 +183,7 @@ def _words(asked: ControlRequest | ScsiCommand) -> str:
     if isinstance(asked, ScsiCommand) or asked.request_type & 0x1F != 1:
         return asked.name
     of = f", class {asked.interface_class:02X}h" if asked.interface_class >= 0 else ""
-    return f"{asked.name} to interface {asked.index & 0xFF}{of}"
+    return f"{asked.name} to {recipient(asked)}{of}"
 
 
 def _transfers(reply: ControlReply | ScsiReply) -> int:

@@ -627,6 +627,14 @@ def test_one_fault_of_the_rig_is_told_once() -> None:
     assert "EMPTY-1/uhci-0, EMPTY-1/uhci-1, EMPTY-1/uhci-2 and 9 more cases: the cable" in text
 
 
+def test_notes_are_told_whatever_the_judgement(tmp_path: Path) -> None:
+    noted = case("EMPTY-7/xhci", BOOTED, notes=("it waits for 5 s\x1b[2J",))
+    assert "\nEMPTY-7/xhci: it waits for 5 s" in summary([noted], status=0)
+    assert "\x1b" not in summary([noted], status=0)
+    results = write_all(prepared(tmp_path / "report"), [noted])
+    assert results["cases"][0]["notes"] == list(noted.notes)
+
+
 def test_cases_that_disagree_are_counted() -> None:
     cases = [
         case("EMPTY-1/uhci-a", BOOTED),

@@ -123,6 +123,20 @@ def test_heads_are_kept_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(len(r.sectors) == 1 for r in kept), "the digests take little room"
 
 
+def test_digests_are_kept_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "KEPT_DIGESTS", 3)
+    said: list[Said] = []
+    for n in (0, 2, 4):
+        said += read(sector(n) + sector(n + 1), n, 2)
+    kept = replies(said)
+    assert [r.sectors for r in kept] == [
+        tuple(map(sector_digest, (sector(0), sector(1)))),
+        (sector_digest(sector(2)),),
+        (),
+    ]
+    assert {r.length for r in kept} == {2 * SECTOR}
+
+
 def test_nonsense_during_a_read_harms_nothing() -> None:
     said = out(1, cbw(999, read10(0, 2), 1024))
     said += [*into(2, 512, sector(0)), *out(4, sector(1)), *into(2, 512, b"", Status.STALL)]
