@@ -450,6 +450,15 @@ class Recorder:
         if self.on_seen is not None:
             self.on_seen(seen)
 
+    def add_late(self, make: Callable[[float], Observation], since: int) -> None:
+        """Add what was seen when `since` observations had been made, but had to be made ready.
+
+        Not if the host has got on since: it would stand behind what came after it.
+        """
+        with self._changed:
+            if not any(o.progress for o in self._seen[since:]):
+                self.add(make)
+
     def seen(self) -> tuple[Observation, ...]:
         """Everything so far."""
         with self._changed:

@@ -17,11 +17,11 @@ from harness.deadline import Deadline
 from harness.errors import DiskFull, QemuError, RigFault, UsageError
 from harness.host import cpu, screen
 from harness.host.debugger import Debugger
+from harness.host.log import BiosLog
 from harness.host.memory import GuestMemory
 from harness.host.stick import ID as STICK
 from harness.host.stick import Stick
 from harness.observation import (
-    BiosLine,
     DiskIo,
     Frozen,
     Handover,
@@ -48,9 +48,6 @@ BIOSES = (DEFAULT_BIOS, *ROMS)
 
 DEBUG_PORT = 0x402
 """Where SeaBIOS writes its log (SeaBIOS, src/hw/serialio.c) and our payloads their line."""
-
-BIOS_LINE_LIMIT = 4096
-"""A debug line is cut after so many bytes, whoever prints without an end."""
 
 MEGABYTES = 64
 
@@ -183,7 +180,7 @@ class Pc:
                     Debugger(self._qemu.channel("gdb"), BOOT_SECTOR, self._handed_over)
                 )
             )
-            debug = self._stack.enter_context(self._qemu.channel("debug"))
+            self._log = BiosLog(self._stack.enter_context(self._qemu.channel("debug")), recorder)
             self.cable: socket.socket | None = self._qemu.channel("cable") if cable else None
             if exact:
                 self._brake = self._stack.enter_context(self._qemu.channel("brake"))
@@ -191,10 +188,6 @@ class Pc:
         except BaseException:
             self._stack.close()
             raise
-        self._reader = threading.Thread(
-            target=self._read_debug, args=(debug,), name="bios log", daemon=True
-        )
-        self._reader.start()
         self._io = (0, 0)
 
     def _on_event(self, name: str, data: dict[str, Any]) -> None:
@@ -209,21 +202,6 @@ class Pc:
         if name in ("RESET", "SHUTDOWN", "GUEST_PANICKED"):
             guest = bool(data.get("guest"))
             self._recorder.add(lambda at: HostEvent(at, name, guest))
-
-    def _read_debug(self, channel: socket.socket) -> None:
-        pending = b""
-        while data := _receive(channel):
-            *lines, pending = (pending + data).split(b"\n")
-            if len(pending) > BIOS_LINE_LIMIT:
-                lines, pending = [*lines, pending], b""
-            for line in lines:
-                self._add_line(line)
-        if pending:
-            self._add_line(pending)
-
-    def _add_line(self, line: bytes) -> None:
-        text = line[:BIOS_LINE_LIMIT].decode("ascii", errors="backslashreplace").rstrip("\r")
-        self._recorder.add(lambda at: BiosLine(at, text))
 
     def release(self) -> None:
         """Power on: let the processor run from its reset vector. Raises QemuError."""
@@ -248,18 +226,21 @@ class Pc:
                 return
             seen = cpu.look(self._qemu, self._memory, freeze=trim is not None)
             stats = self._qemu.execute("query-blockstats")
+            # What came before the machine was stopped is seen before it, by whoever is late.
+            self._log.take()
+            disk = next(s["stats"] for s in stats if s.get("node-name") == "next-device")
+            io = int(disk["rd_operations"]), int(disk["wr_operations"])
+            if io != self._io:
+                self._io = io
+                self._recorder.add(lambda at: DiskIo(at, *io))
+            self._recorder.add(lambda at: seen.sample(at=at))
+            before = len(self._recorder.seen())
             if not self._still:
                 self._go_on()
-        disk = next(s["stats"] for s in stats if s.get("node-name") == "next-device")
-        io = int(disk["rd_operations"]), int(disk["wr_operations"])
-        if io != self._io:
-            self._io = io
-            self._recorder.add(lambda at: DiskIo(at, *io))
-        self._recorder.add(lambda at: seen.sample(at=at))
         if trim is not None and seen.frozen is not None:
             frozen, page = seen.frozen, seen.page
             whole = trim(frozen(at=0.0), page)
-            self._recorder.add(lambda at: dataclasses.replace(whole, at=at))
+            self._recorder.add_late(lambda at: dataclasses.replace(whole, at=at), before)
 
     def brake(self) -> None:
         """Let a QEMU that is exact get no processor until `hold`, at once; from any thread."""
@@ -344,6 +325,7 @@ class Pc:
         with self._hold:
             drive = cpu.registers(self._qemu.monitor("info registers"))["EDX"] & 0xFF
             sector, tables = self._memory.read(BOOT_SECTOR, 512), self._memory.read(0, TABLES)
+            self._log.take()
             self._recorder.add(lambda at: Handover(at, drive, sector, tables))
             self._since, self._starved = time.monotonic(), self._qemu.starved()
 
@@ -431,12 +413,5 @@ class Pc:
     def close(self) -> None:
         """Switch it off; its whole log is in the stream then. May be called twice."""
         self._qemu.close()
-        self._reader.join(timeout=5)
+        self._log.join(5)
         self._stack.close()
-
-
-def _receive(channel: socket.socket) -> bytes:
-    try:
-        return channel.recv(4096)
-    except OSError:
-        return b""

@@ -182,7 +182,8 @@ class Host:
         )
         case.keep("explain.txt", boot.explain() + "\n")
         away = disturb is not None and disturb.deed is not Deed.RESET
-        if self._gadget.plugged and not isinstance(outcome, NoDrive) and not away:
+        meddled = away or bool(bends)
+        if self._gadget.plugged and not isinstance(outcome, NoDrive) and not meddled:
             _check_seen(boot.stream[: boot.judged], outcome, must_ask_drive)
         return boot
 
@@ -492,24 +493,27 @@ class Host:
 
 
 def _check_seen(stream: Sequence[Observation], outcome: Outcome, must_ask_drive: bool) -> None:
-    """A boot says something of the drive only if the host has asked the drive.
+    """A boot says something of the gadget only if the host has asked it, and of its drive likewise.
 
-    Raises RigFault when a plugged gadget was never seen, or when an answer came so late, or
-    not at all, that the host had given up on the drive; NotJudged when the host looked at
-    the gadget and did not ask its drive.
+    Raises RigFault when a plugged gadget was never seen, when the host gave up on a request that
+    its own controller did not send, or when an answer came so late, or not at all, that the host
+    had given up on the drive; NotJudged when the host looked at the gadget and did not ask its
+    drive.
     """
     if not any(isinstance(o, ControlRequest | BusReset) for o in stream):
         raise RigFault("the gadget was plugged in and the host never looked at it")
-    promised = any(isinstance(o, GadgetState) and o.drive_promised for o in stream)
-    if not (must_ask_drive and promised) or not isinstance(outcome, Booted | NoBootDevice):
+    if not isinstance(outcome, Booted | NoBootDevice):
         return
-    if late := slow_answer(stream):
-        raise RigFault(f"{late}, and the host gave up on it ({outcome}): {TOO_BUSY}")
     if lost := lost_request(stream):
         raise RigFault(
             f"the host gave up on a request that never came to the cable ({lost}; "
             f"{outcome}): {TOO_BUSY}"
         )
+    promised = any(isinstance(o, GadgetState) and o.drive_promised for o in stream)
+    if not (must_ask_drive and promised):
+        return
+    if late := slow_answer(stream):
+        raise RigFault(f"{late}, and the host gave up on it ({outcome}): {TOO_BUSY}")
     if asked(stream).asked_the_drive or not isinstance(outcome, Booted):
         return
     raise NotJudged(

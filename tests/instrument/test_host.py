@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import select
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,14 +19,16 @@ import pytest
 from harness.errors import QemuError, UsageError
 from harness.host import cpu, screen
 from harness.host.cpu import Interrupts, Registers, interrupts, registers
+from harness.host.log import LINE_LIMIT, BiosLog
 from harness.host.memory import GuestMemory
-from harness.host.pc import BIOS_LINE_LIMIT, BIOSES, CONTROLLERS, Pc, bios_arguments, check_bios
+from harness.host.pc import BIOSES, CONTROLLERS, Pc, bios_arguments, check_bios
 from harness.observation import (
     PAGE,
     BiosLine,
     CpuSample,
     DiskIo,
     Frozen,
+    Handover,
     HostEvent,
     Observation,
     Recorder,
@@ -389,6 +392,9 @@ def stopped_pc(ram: GuestMemory, qemu: _Monitor) -> Pc:
     pc._memory, pc._qemu = ram, cast(Qemu, qemu)
     pc._ran, pc._since, pc._starved, pc._io = 0.0, time.monotonic(), 0.0, (0, 0)
     pc._still, pc._brake = False, None
+    ours, theirs = socket.socketpair()
+    pc._log = BiosLog(ours, pc._recorder)
+    theirs.close()
     return pc
 
 
@@ -512,18 +518,16 @@ def test_a_bios_that_cannot_be_read() -> None:
 
 def log_of(*pieces: bytes) -> list[str]:
     """The BIOS lines seen when the debug port gave these pieces and the host went away."""
-    pc = Pc.__new__(Pc)
-    pc._recorder = Recorder()
+    recorder = Recorder()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        reader = threading.Thread(target=pc._read_debug, args=(ours,), daemon=True)
-        reader.start()
+        log = BiosLog(ours, recorder)
         for piece in pieces:
             theirs.sendall(piece)
         theirs.shutdown(socket.SHUT_WR)
-        reader.join(10)
-        assert not reader.is_alive()
-    return [o.text for o in pc._recorder.seen() if isinstance(o, BiosLine)]
+        log.join(10)
+        assert not log.take()
+    return [o.text for o in recorder.seen() if isinstance(o, BiosLine)]
 
 
 def test_the_log_is_cut_into_lines_wherever_the_pieces_end() -> None:
@@ -541,8 +545,8 @@ def test_the_log_survives_bytes_that_are_no_text() -> None:
 
 
 def test_a_line_without_an_end_is_cut() -> None:
-    lines = log_of(b"x" * (3 * BIOS_LINE_LIMIT), b"\nnext\n")
-    assert max(map(len, lines)) <= BIOS_LINE_LIMIT
+    lines = log_of(b"x" * (3 * LINE_LIMIT), b"\nnext\n")
+    assert max(map(len, lines)) <= LINE_LIMIT
     assert len(lines) > 2, "it was kept in memory until its end"
     assert lines[-1] == "next"
 
@@ -603,6 +607,46 @@ def test_a_host_at_rest_uses_no_processor_and_goes_on(tmp_path: Path) -> None:
             lambda seen: any(isinstance(s, BiosLine) and s.text.startswith(MARK) for s in seen), 30
         ), "it did not boot after its rest"
     finally:
+        pc.close()
+
+
+@pytest.mark.rig
+def test_a_log_that_is_read_late_stands_before_what_came_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a host that has booted and stands still there would have hung without a word."""
+    write_boot_disk(tmp_path / "disk", "test")
+    recorder = Recorder()
+    busy = threading.Event()
+
+    def starved(log: BiosLog) -> None:
+        # The socket takes some hundred single bytes: before that QEMU would wait for a reader.
+        while not any("Booting from Hard Disk" in str(s) for s in recorder.seen()):
+            select.select([log._channel], [], [])
+            log.take()
+        busy.wait()
+
+    monkeypatch.setattr(BiosLog, "_run", starved)
+    pc = Pc("ehci", "seabios", tmp_path / "disk", recorder, tmp_path, cable=False)
+
+    def ended(seen: Sequence[Observation]) -> bool:
+        return any(isinstance(s, CpuSample) and s.halted and not s.cs for s in seen)
+
+    try:
+        pc.release()
+        while not ended(recorder.wait(len(recorder.seen()), 0.05)):
+            pc.look(None)
+        told = [
+            s.text if isinstance(s, BiosLine) else type(s)
+            for s in recorder.seen()
+            if isinstance(s, BiosLine | Handover | CpuSample)
+        ]
+        place = told.index(Handover)
+        assert told[place - 1] == "Booting from 0000:7c00"
+        assert f"{MARK}test" in told[place:-1]
+        assert told[-1] is CpuSample
+    finally:
+        busy.set()
         pc.close()
 
 

@@ -208,6 +208,18 @@ def test_what_was_seen_does_not_change_afterwards() -> None:
     assert [type(o) for o in recorder.seen()] == [BusReset, Unplugged]
 
 
+def test_what_had_to_be_made_ready_does_not_stand_behind_what_came_after_it() -> None:
+    recorder = Recorder()
+    recorder.add(BusReset)
+    recorder.add_late(functools.partial(TimeUp, seconds=1.0), 1)
+    recorder.add(functools.partial(TimeUp, seconds=2.0))  # no progress
+    recorder.add_late(functools.partial(TimeUp, seconds=3.0), 2)
+    recorder.add(BusReset)
+    recorder.add_late(functools.partial(TimeUp, seconds=4.0), 3)
+    kinds = [o.seconds if isinstance(o, TimeUp) else type(o) for o in recorder.seen()]
+    assert kinds == [BusReset, 1.0, 2.0, 3.0, BusReset]
+
+
 def later(seconds: float, recorder: Recorder, *texts: str) -> threading.Thread:
     def add() -> None:
         for text in texts:
