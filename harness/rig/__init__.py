@@ -15,10 +15,10 @@ from harness.errors import NotJudged
 from harness.firmware import Firmware
 from harness.host.stick import Stick
 from harness.observation import Recorder
-from harness.outcome.moments import Disturbance
+from harness.outcome.moments import Deed, Disturbance
 from harness.rig.boot import Boot
 from harness.rig.case import Case, Record
-from harness.rig.comparison import away, same_with_stick
+from harness.rig.comparison import away, same_with_stick, silent_since
 from harness.rig.gadget import Gadget
 from harness.rig.host import Host, Rehearsal
 
@@ -70,8 +70,14 @@ class Rig:
         """Raise NotJudged when a disturbed host ends like that with QEMU's own drive, too.
 
         `whole` is the boot that nothing disturbed, `boot` the other; `image` is what is in the
-        gadget's drive. Raises NotJudged also when that cannot be tried.
+        gadget's drive. Raises NotJudged also when that cannot be tried, and when a host that was
+        reset never came to its BIOS again.
         """
+        if disturbance.deed is Deed.RESET and silent_since(boot.stream[: boot.judged]):
+            raise NotJudged(
+                f"{boot.outcome}, and since the reset its BIOS has said nothing and asked the "
+                "gadget nothing: the host's own doing"
+            )
         stick = Stick(image, away(boot.stream))
         mark = same_with_stick(
             self.case, controller, disturbance, whole.stream, stick, boot.outcome

@@ -8,7 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.host.stick import Stick
-from harness.observation import Disturbed, Observation, Plugged, Unplugged
+from harness.observation import (
+    BiosLine,
+    ControlRequest,
+    Disturbed,
+    Handover,
+    Observation,
+    Plugged,
+    ScsiCommand,
+    Unplugged,
+)
 from harness.outcome.kinds import Outcome
 from harness.outcome.moments import Disturbance, Mark, boot_marks
 from harness.rig.case import Case
@@ -43,6 +52,18 @@ def away(stream: Sequence[Observation]) -> float | None:
         return 0.0
     back = (seen.at for seen in stream if isinstance(seen, Plugged) and seen.at > left)
     return next((at - left for at in back), None)
+
+
+def silent_since(stream: Sequence[Observation]) -> bool:
+    """Whether a host has said nothing since it was disturbed, nor asked the gadget anything.
+
+    When it was reset it has not come to its BIOS then, let alone to the gadget. QEMU's machine
+    keeps its memory through a reset, and SeaBIOS moves there (src/fw/shadow.c,
+    __make_bios_writable_intel): a reset in that moment finds a BIOS of zeros.
+    """
+    since = next((i for i, seen in enumerate(stream) if isinstance(seen, Disturbed)), len(stream))
+    got_on = BiosLine | ControlRequest | ScsiCommand | Handover
+    return not any(isinstance(seen, got_on) for seen in stream[since:])
 
 
 def same_with_stick(

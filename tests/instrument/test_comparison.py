@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,16 +11,28 @@ import pytest
 from cable import fixed_rig
 from corpus import SOURCES, case_of
 
+from harness.cable.relay import Relay
 from harness.errors import NotJudged
 from harness.firmware import Gate
+from harness.host.pc import Pc
 from harness.host.stick import Stick
-from harness.observation import Disturbed, Observation, Plugged, Unplugged
+from harness.observation import (
+    BiosLine,
+    BusReset,
+    ControlRequest,
+    CpuSample,
+    Disturbed,
+    HostEvent,
+    Observation,
+    Plugged,
+    Unplugged,
+)
 from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, Hung, Outcome
 from harness.outcome.moments import Deed, Disturbance, Mark
-from harness.rig import Rig
-from harness.rig.comparison import FOLDER, away, marks_nearby, same_with_stick
+from harness.rig import Rig, deeds, host
+from harness.rig.comparison import FOLDER, away, marks_nearby, same_with_stick, silent_since
 from harness.rig.gadget import Gadget
-from harness.rig.host import Host
+from harness.rig.host import Host, Rehearsal
 from images.payload import write_boot_disk
 
 LINES = [Mark("line", name, 1) for name in "abc"]
@@ -45,6 +58,16 @@ def test_how_long_the_gadget_was_away() -> None:
     assert away(gone) is None
     assert away([*gone, Plugged(3.5, "high", 1, 2)]) == 2.0
     assert away([Unplugged(0.1), Plugged(0.9, "high", 1, 2), *there]) == 0.0, "before that"
+
+
+def test_a_host_that_never_came_to_its_bios_again() -> None:
+    line = BiosLine(0.5, "SeaBIOS (version 1.16.2)")
+    reset: list[Observation] = [line, Disturbed(1.0, "", ""), HostEvent(1.1, "RESET", False)]
+    stands = [*reset, BusReset(1.1), CpuSample(1.2, 0, 0, 0, 0, False, True, b"", b"", 0)]
+    assert silent_since(stands), "its controller, reset with it, resets the gadget"
+    asks = ControlRequest(1.3, 1, 0x80, 6, 0x100, 0, 8, "GET_DESCRIPTOR(DEVICE)")
+    assert not silent_since([*stands, line])
+    assert not silent_since([*stands, asks])
 
 
 @pytest.fixture
@@ -100,3 +123,22 @@ def test_a_boot_loader_that_stops_without_its_drive_does_so_with_any(
     assert same_with_stick(*args, held, boot.outcome) == STARTED
     assert f"{FOLDER}/1/explain.txt" in rig.record.evidence
     assert (rig.case.evidence / FOLDER / "1" / "bios.log").stat().st_size
+
+
+@pytest.mark.rig
+def test_a_reset_while_the_bios_moves_into_memory_is_no_matter_of_the_gadget(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment is too short to be met at will: what it leaves behind is put there."""
+
+    def do(deed: Deed, pc: Pc, gadget: Gadget, wait_plugged: Callable[[Relay], None]) -> None:
+        os.pwrite(pc._memory.fd, bytes(0x10000), 0xF0000)
+        deeds.do(deed, pc, gadget, wait_plugged)
+
+    monkeypatch.setattr(host, "do", do)
+    rig.gadget.start(gate=Gate.EMPTY)
+    disturbance = Disturbance(ON_THE_WAY, Deed.RESET)
+    boot = rig.host.boot("ehci", must_ask_drive=False, disturb=disturbance, recover=False)
+    assert isinstance(boot.outcome, Hung), boot.explain()
+    with pytest.raises(NotJudged, match="since the reset its BIOS has said nothing"):
+        rig.check_host("ehci", disturbance, Rehearsal(boot.outcome, (), 0.0), boot, None)
