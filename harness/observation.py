@@ -202,7 +202,7 @@ SECTOR = 512
 """Bytes. What a BIOS reads at a time; a CD's blocks hold four."""
 
 
-def sector_digest(sector: bytes) -> str:
+def sector_digest(sector: bytes | memoryview) -> str:
     """The digest by which a `ScsiReply` tells sectors apart: 8 bytes of BLAKE2b, as digits."""
     return hashlib.blake2b(sector, digest_size=8).hexdigest()
 

@@ -127,8 +127,9 @@ class _Drive:
         if room > 0 and self.reading:
             self.part += data[: max(0, room * SECTOR - len(self.part))]
             whole = len(self.part) // SECTOR * SECTOR
-            for at in range(0, whole, SECTOR):
-                self.sectors.append(sector_digest(bytes(self.part[at : at + SECTOR])))
+            with memoryview(self.part) as part:
+                places = range(0, whole, SECTOR)
+                self.sectors.extend(sector_digest(part[at : at + SECTOR]) for at in places)
             del self.part[:whole]
         self.length += length
         if self.command and self.length >= self.command.length:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, IntFlag
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self
 
 from harness.errors import CableError
 
@@ -129,7 +129,12 @@ class Packet:
         return cls._plain
 
     @classmethod
-    def _read(cls, values: tuple[Any, ...], data: memoryview) -> dict[str, Any]:
+    def _made(cls, ident: int, raw: bytes, values: Sequence[Any], data: memoryview) -> Self:
+        """A packet that was read: its id, its bytes, its fixed part and what follows that."""
+        return cls(id=ident, raw=raw, **cls._read(values, data))
+
+    @classmethod
+    def _read(cls, values: Sequence[Any], data: memoryview) -> dict[str, Any]:
         """Turn the fixed part and what follows it into this class's fields."""
         return dict(zip(_FIELDS[cls], values, strict=True))
 
@@ -171,7 +176,7 @@ class Hello(Packet):
         return caps
 
     @classmethod
-    def _read(cls, values: tuple[Any, ...], data: memoryview) -> dict[str, Any]:
+    def _read(cls, values: Sequence[Any], data: memoryview) -> dict[str, Any]:
         if len(data) % 4 or len(data) > 64:
             raise CableError(f"a hello has {len(data)} bytes of capabilities; restart both ends")
         text: bytes = values[0]
@@ -209,7 +214,7 @@ class FilterFilter(Packet):
     rules: str
 
     @classmethod
-    def _read(cls, values: tuple[Any, ...], data: memoryview) -> dict[str, Any]:
+    def _read(cls, values: Sequence[Any], data: memoryview) -> dict[str, Any]:
         text = bytes(data)
         if text[-1:] != b"\0":
             raise CableError("a usbredir filter does not end in a zero byte; restart both ends")
@@ -249,7 +254,7 @@ class DeviceConnect(Packet):
         return cls._long if Cap.CONNECT_DEVICE_VERSION in shared else cls._short
 
     @classmethod
-    def _read(cls, values: tuple[Any, ...], data: memoryview) -> dict[str, Any]:
+    def _read(cls, values: Sequence[Any], data: memoryview) -> dict[str, Any]:
         return dict(zip(_FIELDS[cls], values, strict=False))
 
     def _write(self, shared: Cap) -> tuple[tuple[Any, ...], Data]:
@@ -295,7 +300,7 @@ class InterfaceInfo(Packet):
     interfaces: tuple[Interface, ...]
 
     @classmethod
-    def _read(cls, values: tuple[Any, ...], data: memoryview) -> dict[str, Any]:
+    def _read(cls, values: Sequence[Any], data: memoryview) -> dict[str, Any]:
         count, *columns = values
         if count > 32:
             raise CableError(f"the gadget's end speaks of {count} interfaces, not 32 at most")
@@ -345,7 +350,7 @@ class EpInfo(Packet):
         return cls._sizes if Cap.EP_INFO_MAX_PACKET_SIZE in shared else cls._least
 
     @classmethod
-    def _read(cls, values: tuple[Any, ...], data: memoryview) -> dict[str, Any]:
+    def _read(cls, values: Sequence[Any], data: memoryview) -> dict[str, Any]:
         columns = [values[i : i + 32] for i in range(0, len(values), 32)]
         return {"endpoints": tuple(Endpoint(*row) for row in zip(*columns, strict=True))}
 
@@ -627,7 +632,7 @@ class Transfer(Packet):
     data: Data = b""
 
     @classmethod
-    def _read(cls, values: tuple[Any, ...], data: memoryview) -> dict[str, Any]:
+    def _read(cls, values: Sequence[Any], data: memoryview) -> dict[str, Any]:
         return {**dict(zip(_FIELDS[cls], values, strict=True)), "data": data}
 
     def _write(self, shared: Cap) -> tuple[tuple[Any, ...], Data]:
@@ -640,12 +645,13 @@ class Transfer(Packet):
 
     def complaint(self, sender: Side) -> str | None:
         """As many bytes as `length` says where bytes belong, none elsewhere."""
+        moved, length = len(self.data), self.length
         if (sender is Side.GADGET) == self.inward:
-            if len(self.data) != self.length:
-                return f"{len(self.data)} bytes of data where {self.length} are announced"
-        elif len(self.data):
-            return f"{len(self.data)} bytes of data against the endpoint's direction"
-        return _too_long(self.length)
+            if moved != length:
+                return f"{moved} bytes of data where {length} are announced"
+        elif moved:
+            return f"{moved} bytes of data against the endpoint's direction"
+        return f"{length} bytes, over {MAX_DATA}" if length > MAX_DATA else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -676,15 +682,18 @@ class BulkPacket(Transfer):
         return cls._long if Cap.BULK_LENGTH_32BITS in shared else cls._short
 
     @classmethod
-    def _read(cls, values: tuple[Any, ...], data: memoryview) -> dict[str, Any]:
+    def _made(cls, ident: int, raw: bytes, values: Sequence[Any], data: memoryview) -> Self:
+        """By hand: nearly all that crosses a cable is one of these."""
         endpoint, status, low, stream_id, *high = values
-        return {
-            "endpoint": endpoint,
-            "status": status,
-            "length": low | (high[0] << 16 if high else 0),
-            "stream_id": stream_id,
-            "data": data,
-        }
+        return cls(
+            id=ident,
+            raw=raw,
+            endpoint=endpoint,
+            status=status,
+            length=low | high[0] << 16 if high else low,
+            data=data,
+            stream_id=stream_id,
+        )
 
     def _write(self, shared: Cap) -> tuple[tuple[Any, ...], Data]:
         if Cap.BULK_LENGTH_32BITS in shared:
@@ -794,11 +803,12 @@ def encode(packet: Packet, sender: Side, caps: Caps = Caps()) -> bytes:  # noqa:
 
 
 class _Form(NamedTuple):
-    """How a packet looks on the wire: its class, header and fixed part."""
+    """How a packet looks on the wire: its class, header and fixed part, and both as one."""
 
     cls: type[Packet]
     header: struct.Struct
     layout: struct.Struct
+    whole: struct.Struct
 
 
 class Parser:
@@ -878,7 +888,10 @@ class Parser:
     def _learn(self, code: int) -> _Form:
         """Once for all packets of that number, until the ends announce something else."""
         cls, shared = _check_code(code, self.sender, self._caps), self._caps.shared
-        form = self._forms[code] = _Form(cls, _header(code, shared), cls.layout(shared))
+        header, layout = _header(code, shared), cls.layout(shared)
+        # Packed and little endian throughout: one behind the other is as good as both in one.
+        whole = struct.Struct(header.format + layout.format.removeprefix("<"))
+        form = self._forms[code] = _Form(cls, header, layout, whole)
         return form
 
     def _accept(self, form: _Form, length: int) -> None:
@@ -888,11 +901,9 @@ class Parser:
             _refuse(cls, self.sender, f"its length is {length}, its fixed part {fixed} bytes")
 
     def _decode(self, form: _Form, raw: bytes) -> Packet:
-        cls, header, layout = form
-        _, _, ident = header.unpack_from(raw)
-        values = layout.unpack_from(raw, header.size)
-        data = memoryview(raw)[header.size + layout.size :]
-        packet = cls(id=ident, raw=raw, **cls._read(values, data))
+        cls = form.cls
+        _, _, ident, *values = form.whole.unpack_from(raw)
+        packet = cls._made(ident, raw, values, memoryview(raw)[form.whole.size :])
         complaint = packet.complaint(self.sender)
         if complaint:
             _refuse(cls, self.sender, complaint)
