@@ -45,10 +45,10 @@ SNAP_LENGTH = 64 * 1024
 
 _USBMON = struct.Struct("<QccBBHccqiiII8siiII")
 _BLOCK = struct.Struct("<IIIIIII")
-_BLOCK_END = struct.Struct("<I")
 """The head of an Enhanced Packet Block (the draft, 4.3): type, length of the block, interface, both
-halves of the time, bytes that are kept, bytes that there were. Its length comes again at its end,
-behind the options, of which there are none."""
+halves of the time, bytes that are kept, bytes that there were."""
+_BLOCK_END = struct.Struct("<I")
+"""Its length comes again at its end, behind the options, of which there are none."""
 _BLOCK_TYPE = 6
 _SETUP = struct.Struct("<BBHHH")
 

@@ -12,6 +12,10 @@ LINE_LIMIT = 4096
 """A line is cut after so many bytes, whoever prints without an end."""
 
 
+PIECE = 4096
+"""Bytes that are read at once."""
+
+
 class BiosLog:
     """Reads the log as it is written, on a thread of its own, until QEMU ends."""
 
@@ -34,11 +38,9 @@ class BiosLog:
         """
         with self._taking:
             while data := self._receive():
-                *lines, self._part = (self._part + data).split(b"\n")
-                if len(self._part) > LINE_LIMIT:
-                    lines, self._part = [*lines, self._part], b""
-                for line in lines:
-                    self._add(line)
+                self._cut(data)
+                if len(data) < PIECE:
+                    return True  # that was all
             if data is None:
                 return True
             if self._part:
@@ -59,11 +61,19 @@ class BiosLog:
     def _receive(self) -> bytes | None:
         """What there is; b"" when nothing more will come, None when something may."""
         try:
-            return self._channel.recv(4096, socket.MSG_DONTWAIT)
+            return self._channel.recv(PIECE, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
         except OSError:
             return b""
+
+    def _cut(self, data: bytes) -> None:
+        """Into lines, and what is read of the next one."""
+        *lines, self._part = (self._part + data).split(b"\n")
+        if len(self._part) > LINE_LIMIT:
+            lines, self._part = [*lines, self._part], b""
+        for line in lines:
+            self._add(line)
 
     def _add(self, line: bytes) -> None:
         text = line[:LINE_LIMIT].decode("ascii", errors="backslashreplace").rstrip("\r")

@@ -45,10 +45,14 @@ pytestmark = [pytest.mark.rig, pytest.mark.alone]
 LIMIT_RATIO = 1.15
 TIMES = 9
 
-LIMIT_SPEED = {"ehci": 40.0, "xhci": 100.0}
-"""Megabytes for each second of the processor that the relay runs on. A boot loader reads 64 KB at
-once; SeaBIOS has EHCI carry that in transfers of 20 KB at most (src/hw/usb-ehci.c, ehci_send_pipe),
-xHCI in one."""
+LIMIT_SPEED = {"ehci": 70.0, "xhci": 100.0}
+"""Megabytes for each second of the processor that the relay runs on, of one that does `ADDITIONS`
+in a second. A boot loader reads 64 KB at once; SeaBIOS has EHCI carry that in transfers of 20 KB at
+most (src/hw/usb-ehci.c, ehci_send_pipe), xHCI in one."""
+ADDITIONS = 20_000_000
+"""A rented core's second is worth now this much, now half as much: so Python is timed beside it."""
+PARTS = 5
+"""Times that it is measured. Whoever else is on that core only takes: the best one counts."""
 GROWTH = 32 << 20
 """Bytes of memory for its buffers."""
 LIMIT_GROWTH = 0.02
@@ -196,7 +200,7 @@ def test_megabytes_cross_fast_and_leave_no_trace_in_memory(tmp_path: Path, contr
     described, talk = recorded(tmp_path, controller)
     moved = sum(len(host) + len(gadget) for host, gadget in talk)
     assert moved > 10**7, "the loader reads 10 MB"
-    rounds = -(-AMOUNT[controller] // moved)
+    rounds = -(-AMOUNT[controller] // (moved * PARTS))
     recorder = Recorder()
     (gadget, far_gadget), (host, far_host) = socket.socketpair(), socket.socketpair()
     with closing(Relay(far_gadget)) as relay, gadget, host:
@@ -208,22 +212,31 @@ def test_megabytes_cross_fast_and_leave_no_trace_in_memory(tmp_path: Path, contr
         # What both have heard so far: each other's hellos, and what the device is.
         gadget.recv(len(encode(OWN_HELLO, Side.HOST)), socket.MSG_WAITALL)
         host.recv(sum(len(packet.raw) for packet in described), socket.MSG_WAITALL)
-        before, grown = processor_seconds(), resident()
-        peers = [
-            peer(host, tmp_path / "host", talk, rounds),
-            peer(gadget, tmp_path / "gadget", [said[::-1] for said in talk], rounds),
-        ]
-        assert [p.wait(60) for p in peers] == [0, 0], relay.problem
-        seconds, grown = processor_seconds() - before, resident() - grown
+        grown, speeds = resident(), []
+        for _ in range(PARTS):
+            pace, before = additions_seconds(), processor_seconds()
+            peers = [
+                peer(host, tmp_path / "host", talk, rounds),
+                peer(gadget, tmp_path / "gadget", [said[::-1] for said in talk], rounds),
+            ]
+            assert [p.wait(60) for p in peers] == [0, 0], relay.problem
+            seconds = processor_seconds() - before
+            pace = (pace + additions_seconds()) / 2
+            speeds.append((moved * rounds / 1e6 / seconds, pace))
+        grown = resident() - grown
     replies = [seen for seen in recorder.seen() if isinstance(seen, ScsiReply)]
-    assert len(replies) == rounds * len(talk)
+    assert len(replies) == PARTS * rounds * len(talk)
     assert {seen.status for seen in replies} == {"passed"}
-    assert (tmp_path / "usb.pcapng").stat().st_size > moved * rounds
-    speed = moved * rounds / 1e6 / seconds
-    print(f"{moved * rounds / 1e6:.0f} MB in {len(replies)} commands: {speed:.0f} MB a second of")
-    print(f"the processor's, memory grew by {grown / 1e6:.0f} MB")
-    assert speed >= LIMIT_SPEED[controller]
-    assert grown <= GROWTH + LIMIT_GROWTH * moved * rounds
+    crossed = PARTS * rounds * moved
+    capture = tmp_path / "usb.pcapng"
+    assert capture.stat().st_size > crossed
+    capture.unlink()  # a gigabyte
+    told = f"{crossed / 1e6:.0f} MB in {len(replies)} commands: {median(s for s, _ in speeds):.0f} "
+    told += f"MB a second of the processor's; in seconds of {ADDITIONS:,} additions "
+    told += ", ".join(f"{speed * pace:.0f}" for speed, pace in speeds)
+    print(f"{told}; memory grew by {grown / 1e6:.0f} MB")
+    assert max(speed * pace for speed, pace in speeds) >= LIMIT_SPEED[controller], told
+    assert grown <= GROWTH + LIMIT_GROWTH * crossed
 
 
 def recorded(folder: Path, controller: str) -> tuple[Sequence[Packet], list[Said]]:
@@ -283,6 +296,14 @@ def peer(
     first = "yes" if path.name == "host" else "no"
     words = (str(end.fileno()), str(path), lengths, first, str(rounds))
     return subprocess.Popen([sys.executable, "-c", PEER, *words], pass_fds=[end.fileno()])
+
+
+def additions_seconds() -> float:
+    """Seconds of the processor for `ADDITIONS`."""
+    begun, total = time.thread_time(), 0
+    for number in range(ADDITIONS):
+        total += number
+    return time.thread_time() - begun
 
 
 def processor_seconds() -> float:
