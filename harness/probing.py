@@ -66,6 +66,7 @@ def probe(firmware: str, keyword: str, *, wire: bool) -> int:
 def _probe(console: Console, firmware: str, keyword: str, wire: bool) -> int:
     found: list[Finding] = []
     faults: list[str] = []
+    left = 0
     with RunFolder() as scratch:
         opened = open_firmware(firmware, scratch.path / "firmware")
         equipment = prepare(opened, "seabios", scratch.path, lambda text: say(console, text))
@@ -80,8 +81,9 @@ def _probe(console: Console, firmware: str, keyword: str, wire: bool) -> int:
                 faults.append(f"with {held.value}: {one_line(str(fault))}")
                 say(console, f"    BROKEN: {one_line(str(fault))}", "bold red")
             except NotJudged as why:
+                left += len(checks)
                 say(console, f"    not judged: {one_line(str(why))}", "yellow")
-    return _say_end(console, found, faults)
+    return _say_end(console, found, faults, left)
 
 
 def _asked(
@@ -156,13 +158,15 @@ def _table(
     return found
 
 
-def _say_end(console: Console, found: Sequence[Finding], faults: Sequence[str]) -> int:
-    """Print the last line; returns the exit status."""
+def _say_end(
+    console: Console, found: Sequence[Finding], faults: Sequence[str], left: int = 0
+) -> int:
+    """Print the last line; returns the exit status. `left` checks could not be asked at all."""
     results = [finding.result for finding in found]
     broken = results.count("broken") + len(faults)
     kernel = results.count("kernel")
     known = f", {kernel} broken by the kernel's own f_mass_storage" if kernel else ""
-    left = results.count("not_judged")
+    left += results.count("not_judged")
     unjudged = f", {left} not judged" if left else ""
     if broken:
         say(console, f"{count(broken, 'check')} BROKEN{known}{unjudged}", "bold red")

@@ -39,7 +39,7 @@ from harness.cable.usbredir import (
     encode,
 )
 from harness.deadline import Deadline
-from harness.errors import CableError, DeviceLeft, TransferFailed
+from harness.errors import CableError, DeviceLeft, RigFault, TransferFailed
 from harness.observation import Recorder
 
 CANCEL_SECONDS = 5.0
@@ -190,7 +190,7 @@ class Direct:
     def _transfer(self, asked: Packet, kind: type[_Answer], deadline: Deadline) -> _Answer:
         """Ask, wait for the answer, and give up the request when its time is over."""
         if self.device is None:
-            raise DeviceLeft("there is no device on the cable")
+            raise self._left("there is no device on the cable")
         self._send(asked)
         answer = self._answer(asked, kind, deadline)
         if answer is None:
@@ -198,7 +198,9 @@ class Direct:
             # says: a host that gave up does not look at it.
             self._send(CancelDataPacket(id=asked.id))
             grace = Deadline.after(CANCEL_SECONDS, "the gadget's end to give a transfer up")
-            raise (grace if self._answer(asked, kind, grace) is None else deadline).failure()
+            if self._answer(asked, kind, grace) is None:
+                raise CableError(f"{grace.failure()}; look at the gadget's log")
+            raise deadline.failure()
         return self._checked(answer, _words(asked))
 
     def _answer(self, asked: Packet, kind: type[_Answer], deadline: Deadline) -> _Answer | None:
@@ -212,7 +214,12 @@ class Direct:
                 return None
             self._receive(deadline, patient=True)
             if self.device is None:
-                raise DeviceLeft(f"the device left the cable and did not answer {_words(asked)}")
+                words = _words(asked)
+                raise self._left(f"the device left the cable and did not answer {words}")
+
+    def _left(self, why: str) -> RigFault:
+        """What to raise without a device: a cable that breaks takes it away, too."""
+        return self._relay.problem or DeviceLeft(why)
 
     def _checked(self, answer: _Answer, what: str) -> _Answer:
         status = getattr(answer, "status", Status.SUCCESS)

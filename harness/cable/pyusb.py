@@ -22,7 +22,7 @@ import usb.core
 from harness.cable.direct import Direct
 from harness.cable.usbredir import DeviceConnect
 from harness.deadline import Deadline
-from harness.errors import CableError, DeadlineExpired, DeviceLeft, TransferFailed
+from harness.errors import DeadlineExpired, DeviceLeft, TransferFailed
 
 # USB 2.0, tables 9-8, 9-10, 9-12, 9-13 (bDescriptorType is the key), without the first two bytes.
 _FIELDS = {
@@ -253,7 +253,7 @@ def _within(milliseconds: int | None, what: str) -> Deadline:
 
 @contextmanager
 def _as_usb_error() -> Iterator[None]:
-    """Raise what pyusb's users expect."""
+    """Raise what pyusb's users expect of a device; a cable that breaks is none: CableError."""
     try:
         yield
     except DeadlineExpired as error:
@@ -263,8 +263,6 @@ def _as_usb_error() -> Iterator[None]:
     except TransferFailed as error:
         number = _ERRNO.get(error.status, errno.EIO)
         raise usb.core.USBError(str(error), errno=number) from error
-    except CableError as error:
-        raise usb.core.USBError(str(error), errno=errno.EIO) from error
 
 
 def _into(buffer: array[int], data: bytes) -> int:

@@ -44,7 +44,8 @@ class Check:
     """One thing that a drive must do.
 
     `held` are the states that it is asked in. `kernel` says, where Linux's own f_mass_storage is
-    known to break it, what that does and where (Linux 6.1): no firmware can help it.
+    known to break it, what that does and where (Linux 6.1): no firmware can help it. A drive that
+    does not answer, or refuses, breaks it otherwise.
     """
 
     name: str
@@ -221,7 +222,11 @@ def cbw_length(drive: Drive) -> None:
 @check("SPC-4, 6.4.1; BOT 5.1")
 def absent_lun(drive: Drive) -> None:
     """A LUN that is not there: INQUIRY says so, other commands fail."""
-    lun = drive.max_lun()[0] + 1
+    answer = drive.max_lun()
+    must(len(answer) == 1, f"GET_MAX_LUN answers {answer.hex(' ') or 'nothing'}")
+    lun = answer[0] + 1
+    if lun > 15:
+        return  # there is none that is not there (BOT 5.1, bCBWLUN: four bits)
     reply = drive.ask(INQUIRY, 36, lun=lun)
     if reply.status == PASSED:
         must(reply.data[:1] and reply.data[0] >> 5 == 3, f"INQUIRY begins {reply.data[:1].hex()}")

@@ -46,27 +46,30 @@ def findings(drive: Drive, held: Held, checks: Sequence[Check]) -> Iterator[Find
         if gone:
             yield Finding(check, held, "not_judged", gone)
             continue
-        why = _asked(drive, check)
+        why, answered = _asked(drive, check)
         if why and not _put_right(drive):
             gone = f"after {check.name} the drive did not answer any more"
-        broken: Result = "kernel" if check.kernel else "broken"
+        known = check.kernel and answered and not gone
+        broken: Result = "kernel" if known else "broken"
         yield Finding(check, held, broken if why else "kept", why)
 
 
-def _asked(drive: Drive, check: Check) -> str:
-    """Why it is broken, "" when it is kept."""
+def _asked(drive: Drive, check: Check) -> tuple[str, bool]:
+    """Why it is broken, "" when it is kept; and whether the drive has answered."""
     try:
         drive.settle()
         check.ask(drive)
     except Misbehaved as error:
-        return str(error)
+        return str(error), True
+    except ValueError as error:  # pyusb, of a string descriptor without a language
+        return f"its answer cannot be read: {error}", True
     except usb.core.USBTimeoutError as error:
-        return f"no answer: {error.strerror}"
+        return f"no answer: {error.strerror}", False
     except usb.core.USBError as error:
         if error.errno == errno.ENODEV:
-            return "the device left the bus"
-        return f"the device refused: {error.strerror}"
-    return ""
+            return "the device left the bus", False
+        return f"the device refused: {error.strerror}", False
+    return "", True
 
 
 def _put_right(drive: Drive) -> bool:
