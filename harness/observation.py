@@ -179,6 +179,22 @@ class ControlReply(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class Stalled(Observation):
+    """The device stalled a bulk endpoint of the drive's (USB 2.0, 8.4.5)."""
+
+    endpoint: int
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp(Observation):
+    """The host gave up a transfer that was not answered: one of the request or command `name`."""
+
+    name: str
+    progress: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class InterruptPolling(Observation):
     """The host began to poll an interrupt IN endpoint (USB 2.0, 5.7), as a keyboard has one.
 

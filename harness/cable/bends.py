@@ -16,10 +16,24 @@ from enum import Enum
 from random import Random
 
 from harness.cable.conversation import Conversation
-from harness.cable.faults import answers
 from harness.cable.scsi import read_blocks
-from harness.cable.usbredir import BulkPacket, ControlPacket, Packet, Side, Status
+from harness.cable.usbredir import (
+    AltSettingStatus,
+    BulkPacket,
+    ConfigurationStatus,
+    ControlPacket,
+    GetAltSetting,
+    GetConfiguration,
+    Packet,
+    SetAltSetting,
+    SetConfiguration,
+    Side,
+    Status,
+)
 from harness.observation import ControlReply, ControlRequest, Observation, ScsiCommand, ScsiReply
+
+CSW_BYTES = 13
+"""Bytes of a command status wrapper (BOT 5.2)."""
 
 
 class Part(Enum):
@@ -84,24 +98,33 @@ def stall(place: Place) -> Bend:
     """The device stalls where it would have answered (USB 2.0, 8.4.5); a command is lost."""
 
     def make(packet: Packet, random: Random) -> Bent:
-        if answers(packet):
-            return Bent((_refusal(packet),))
-        return Bent(back=(_refusal(packet),))
+        if place.part in (Part.COMMAND, Part.REQUEST):
+            return Bent(back=(_refusal(packet),))
+        return Bent((_refusal(packet),))
 
     return Bend(place, "a stall", make)
 
 
 def _refusal(packet: Packet) -> Packet:
-    if isinstance(packet, BulkPacket | ControlPacket):
-        return dataclasses.replace(packet, status=Status.STALL, length=0, data=b"", raw=b"")
-    return dataclasses.replace(packet, status=Status.STALL, raw=b"")  # type: ignore[call-arg]
+    """What answers a request or command with a stall, or that answer in place of another."""
+    stall, ident = Status.STALL, packet.id
+    match packet:
+        case BulkPacket() | ControlPacket():
+            return dataclasses.replace(packet, status=stall, length=0, data=b"", raw=b"")
+        case SetConfiguration() | GetConfiguration() | ConfigurationStatus():
+            return ConfigurationStatus(id=ident, status=stall, configuration=0)
+        case SetAltSetting() | GetAltSetting() | AltSettingStatus():
+            number = packet.interface
+            return AltSettingStatus(id=ident, status=stall, interface=number, alt=0)
+    raise ValueError(f"a {type(packet).__name__} packet is neither request nor answer")
 
 
 def truncate(place: Place, keep: int) -> Bend:
     """Only the first `keep` bytes of the data cross."""
 
     def make(packet: Packet, random: Random) -> Bent:
-        assert isinstance(packet, BulkPacket | ControlPacket)
+        if not isinstance(packet, BulkPacket | ControlPacket):
+            return Bent((packet,))  # one without data
         data = bytes(packet.data)[:keep]
         return Bent((dataclasses.replace(packet, length=len(data), data=data, raw=b""),))
 
@@ -112,7 +135,8 @@ def replace(place: Place, at: int, data: bytes) -> Bend:
     """The bytes from `at` on are others."""
 
     def make(packet: Packet, random: Random) -> Bent:
-        assert isinstance(packet, BulkPacket | ControlPacket)
+        if not isinstance(packet, BulkPacket | ControlPacket):
+            return Bent((packet,))  # one without data
         old = bytes(packet.data)
         new = (old[:at] + data + old[at + len(data) :])[: len(old)]
         return Bent((dataclasses.replace(packet, data=new, raw=b""),))
@@ -126,6 +150,8 @@ def _in_status(place: Place, words: str, at: int, layout: str, wrong: Callable[.
     def make(packet: Packet, random: Random) -> Bent:
         assert isinstance(packet, BulkPacket)
         data = bytearray(packet.data)
+        if len(data) != CSW_BYTES:
+            return Bent((packet,))  # the device's own nonsense, which has no such field
         (right,) = struct.unpack_from(layout, data, at)
         struct.pack_into(layout, data, at, wrong(right, random))
         return Bent((dataclasses.replace(packet, data=bytes(data), raw=b""),))

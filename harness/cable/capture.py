@@ -81,7 +81,7 @@ class Capture:
         # come in the order of the questions.
         self._urbs: defaultdict[tuple[bytes, int], deque[int]] = defaultdict(deque)
         self._setups: dict[int, int] = {}
-        self._comments: list[str] = []
+        self._comment = ""
         self._section = SectionHeader(
             endianness="<", options={"shb_userappl": f"Bootgate {__version__}"}
         )
@@ -100,17 +100,16 @@ class Capture:
     def _begin(self) -> None:
         self._writer = FileWriter(self._file, self._section)
 
-    def comment(self, text: str) -> None:
-        """Say something of the packet that is written next."""
-        self._comments.append(text)
-
-    def write(self, packet: Packet, sender: Side, now: float) -> None:
+    def write(self, packet: Packet, sender: Side, now: float, comment: str = "") -> None:
         """Add what a packet stands for; `now` is in seconds since the epoch.
 
+        `comment` is said of it. An answer to nothing that was asked is added only with one: it is
+        otherwise that of a question from before the capture began.
         Packets that are no transfer add nothing, but a configuration or alternate setting
         becomes the control transfer that it is on a bus: without SET_CONFIGURATION
         Wireshark does not look for SCSI in bulk transfers.
         """
+        self._comment = comment
         match packet:
             case DeviceConnect():
                 # usbredir does not say the address; each plug gets its own, so that
@@ -204,11 +203,15 @@ class Capture:
         now: float,
     ) -> None:
         waiting = self._urbs.get((kind, ident))
-        if not waiting:
-            return  # its question was asked before the capture began
-        urb = waiting.popleft()
-        if not waiting:
-            del self._urbs[kind, ident]
+        if waiting:
+            urb = waiting.popleft()
+            if not waiting:
+                del self._urbs[kind, ident]
+        elif self._comment:
+            urb = self._next_urb
+            self._next_urb += 1
+        else:
+            return
         code = _ERRNO.get(Status(status)) if status in _ERRNO else -errno.EPROTO
         self._record(urb, _COMPLETE, kind, endpoint, code or 0, length, data, now)
 
@@ -249,7 +252,7 @@ class Capture:
             0,
         )
         stamp = seconds * 1_000_000 + micros  # the resolution when none is named
-        if self._comments:
+        if self._comment:
             self._try(partial(self._write_commented, header, kept, len(data), stamp))
             return
         # By hand: the library takes 15 times as long, most of all that the cable does.
@@ -271,9 +274,8 @@ class Capture:
             timestamp_low=stamp & 0xFFFF_FFFF,
             packet_len=len(header) + length,
             packet_data=header + bytes(kept),
-            options={"opt_comment": self._comments},
+            options={"opt_comment": self._comment},
         )
-        self._comments = []
         self._writer.write_block(block)
 
     def _try(self, work: Callable[[], object]) -> None:

@@ -14,6 +14,7 @@ from harness.cable import hid, scsi
 from harness.cable.usbredir import (
     AltSettingStatus,
     BulkPacket,
+    CancelDataPacket,
     ConfigurationStatus,
     ControlPacket,
     Data,
@@ -42,11 +43,13 @@ from harness.observation import (
     CableMuted,
     ControlReply,
     ControlRequest,
+    GaveUp,
     InterruptPolling,
     Observation,
     Plugged,
     ScsiCommand,
     ScsiReply,
+    Stalled,
     Unplugged,
     sector_digest,
 )
@@ -155,6 +158,8 @@ class Conversation:
         self._report_asked: dict[int, int] = {}
         """Interfaces whose report descriptor was asked for, by packet id."""
         self._usages: dict[int, int] = {}
+        self._open: dict[int, str] = {}
+        """Names of control requests that are not answered yet, by packet id."""
 
     def see(self, packet: Packet, sender: Side) -> tuple[Make, ...]:
         """What can be observed in a packet that has crossed the cable, often nothing.
@@ -173,6 +178,7 @@ class Conversation:
                 return self._control(packet)
             case ControlPacket():
                 self._learn_usage(packet)
+                self._open.pop(packet.id, None)
                 return (_reply(packet.id, packet.status, packet.length),)
             case SetConfiguration():
                 self._abandon()
@@ -189,10 +195,13 @@ class Conversation:
                 )
             case ConfigurationStatus() | AltSettingStatus():
                 length = self._reply_length.pop(packet.id, 0)
+                self._open.pop(packet.id, None)
                 return (_reply(packet.id, packet.status, 0 if packet.status else length),)
             case StartInterruptReceiving() if packet.endpoint not in self._polled:
                 self._polled.add(packet.endpoint)
                 return (self._polling(packet.endpoint),)
+            case CancelDataPacket():
+                return (partial(GaveUp, name=self._name_of(packet.id)),)
             case EpInfo():
                 self._ep_info = packet
                 self._find_drives()
@@ -220,6 +229,7 @@ class Conversation:
         name = scsi.control_name(packet.requesttype, packet.request, packet.value)
         if name == "BULK_ONLY_RESET" and (drive := self._drives.get(packet.index & 0xFF)):
             drive.begin(None)
+        self._open[packet.id] = name
         if name == "GET_DESCRIPTOR(REPORT)":
             self._report_asked[packet.id] = packet.index & 0xFF
         return (
@@ -252,6 +262,7 @@ class Conversation:
         """A request that usbredir has a packet of its own for, as what it is on the wire."""
         length = 1 if request_type & _BY_DEVICE else 0
         self._reply_length[packet.id] = length
+        self._open[packet.id] = name = scsi.control_name(request_type, request, value)
         return (
             partial(
                 ControlRequest,
@@ -261,9 +272,15 @@ class Conversation:
                 value=value,
                 index=index,
                 length=length,
-                name=scsi.control_name(request_type, request, value),
+                name=name,
             ),
         )
+
+    def _name_of(self, ident: int) -> str:
+        """What a transfer is part of."""
+        commands = (d.command for d in self._drives.values() if ident in d.asked and d.command)
+        names = (scsi.command_name(command.cdb) for command in commands)
+        return self._open.pop(ident, None) or next(names, "a transfer")
 
     # --- keyboard and mouse -----------------------------------------------------------------
 
@@ -340,16 +357,18 @@ class Conversation:
     def _answered(self, drive: _Drive, packet: BulkPacket) -> tuple[Make, ...]:
         command = drive.command
         asked = drive.asked.pop(packet.id, None)
+        stall = packet.status == Status.STALL
+        stalled: tuple[Make, ...] = (partial(Stalled, endpoint=packet.endpoint),) if stall else ()
         if not packet.inward:
             # The completion of the command wrapper itself was never entered in `asked`.
             if asked is not None and not drive.data_over:
                 drive.count(b"", packet.length)
-            return ()
+            return stalled
         if packet.status != Status.SUCCESS and not packet.length:
             # A stall ends the data phase; the wrapper follows (BOT 6.7.2). A stall of the
             # wrapper itself is followed by a second try (BOT 6.3, figure 2).
-            drive.data_over |= packet.status == Status.STALL
-            return ()
+            drive.data_over |= stall
+            return stalled
         status = scsi.parse_csw(bytes(packet.data)) if packet.length == 13 else None
         if command is None:
             # Somebody else's answer: there is nothing that it could end.
@@ -359,7 +378,7 @@ class Conversation:
             drive.count(packet.data, packet.length)
             # A short packet ends the data phase (USB 2.0, 5.8.3).
             drive.data_over |= asked is not None and packet.length < asked
-            return ()
+            return stalled
         reply = _scsi_reply(status if matches else None, command, drive)
         self._room -= len(drive.head) if len(drive.head) > KEPT_DATA else 0
         self._digests -= len(drive.sectors)
@@ -440,6 +459,10 @@ def transcript(stream: Iterable[Observation]) -> str:
                 )
             case BusReset():
                 text = "bus reset"
+            case Stalled():
+                text = f"endpoint {o.endpoint:02X} stalls"
+            case GaveUp():
+                text = f"the host gives up {o.name}"
             case ControlRequest():
                 name = f"{o.name} to {recipient(o)}"
                 text = (
@@ -463,10 +486,11 @@ def transcript(stream: Iterable[Observation]) -> str:
                 continue
         if last is not None and o.at - last[0] > PAUSE_SECONDS:
             lines.append(f"{last[0]:+10.6f}  {PAUSE} {o.at - last[0]:.1f} s, after {last[1]}")
-        if isinstance(o, ControlRequest):
-            waiting["control", o.packet] = len(lines), o.at, name
-        elif isinstance(o, ScsiCommand):
-            waiting["scsi", o.tag] = len(lines), o.at, name
+        if isinstance(o, ControlRequest | ScsiCommand):
+            key = ("scsi", o.tag) if isinstance(o, ScsiCommand) else ("control", o.packet)
+            if key in waiting:  # SeaBIOS gives all its commands one tag
+                lines[waiting[key][0]] += ": no answer"
+            waiting[key] = len(lines), o.at, name
         last = o.at, name or text
         lines.append(f"{o.at:+10.6f}  {text}")
     for place, _, _ in waiting.values():

@@ -516,27 +516,33 @@ class Relay:
             self._cross(packet, to)
             return
         bent, bend = self._bender.bend(packet, to)
-        if bend is not None:
-            how = str(bend)
-            self._observe(lambda at: CableBent(at, how))
-            if host.capture:
-                host.capture.comment(f"bent: {how}")
+        if bend is None:
+            self._cross(packet, to)
+            return
+        how = str(bend)
+        self._observe(lambda at: CableBent(at, how))
+        if bent.back and host.capture:
+            # It was said, though it goes no further.
+            host.capture.write(packet, to.other, time.time(), f"bent: {how}")
         for back in bent.back:
-            self._cross(back, to.other)
+            self._cross(back, to.other, f"bent: {how}")
         if bent.seconds:
-            self._after(bent.seconds, partial(self._cross_late, host, bent.on, to))
+            cross = partial(self._cross_late, host, host.asked, bent.on, to, how)
+            self._after(bent.seconds, cross)
         else:
             for crossing in bent.on:
-                self._cross(crossing, to)
+                self._cross(crossing, to, f"bent: {how}")
 
-    def _cross_late(self, host: _Host, packets: Sequence[Packet], to: Side) -> None:
-        """Pass packets on that were held back, if both ends are still those of then."""
-        if self._host is host and host.connected:
+    def _cross_late(
+        self, host: _Host, asked: _Asked, packets: Sequence[Packet], to: Side, how: str
+    ) -> None:
+        """Pass packets on that were held back, if host and gadget are still those of then."""
+        if self._host is host and host.connected and host.asked is asked:
             for packet in packets:
-                self._cross(packet, to)
+                self._cross(packet, to, f"bent: {how}")
 
-    def _cross(self, packet: Packet, to: Side) -> None:
-        """Write it to that end, and take note of it."""
+    def _cross(self, packet: Packet, to: Side, comment: str = "") -> None:
+        """Write it to that end, and take note of it. `comment` is what the capture says of it."""
         host = self._host
         if host is None:
             return
@@ -552,7 +558,7 @@ class Relay:
             host.plugged = None
             host.acks_owed += 1
         if host.capture:
-            host.capture.write(packet, to.other, time.time())
+            host.capture.write(packet, to.other, time.time(), comment)
             self._unwritten = True
 
     # --- packets ----------------------------------------------------------------------------
@@ -637,6 +643,8 @@ class Relay:
             case _ if not host.connected or host.acks_owed:
                 pass
             case CancelDataPacket(id=ident) if answer := host.silence.give_up(ident):
+                for make in host.conversation.see(packet, Side.HOST):
+                    host.record(make)
                 self.forward(answer, Side.HOST)
             case _:
                 self.forward(packet, Side.GADGET)

@@ -19,6 +19,7 @@ from harness.cable.capture import SNAP_LENGTH, Capture
 from harness.cable.conversation import Conversation, transcript
 from harness.cable.usbredir import (
     BulkPacket,
+    CancelDataPacket,
     Cap,
     Caps,
     ConfigurationStatus,
@@ -607,13 +608,25 @@ def test_what_was_bent_is_a_comment(tmp_path: Path) -> None:
     path = tmp_path / "wire.pcapng"
     capture = Capture(path)
     (sender, packet), *_ = into(1, 512, b"")
-    capture.comment("bent: twice")
-    capture.write(packet, sender, 0.0)
+    capture.write(packet, sender, 0.0, "bent: twice")
     capture.write(packet, sender, 0.0)
     capture.close()
     command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-e", "frame.comment"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == ["bent: twice", ""]
+
+
+def test_a_bent_answer_to_nothing_is_written_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "wire.pcapng"
+    capture = Capture(path)
+    answer = into(1, 512, b"data")[1][1]
+    capture.write(answer, GADGET, 0.0)
+    capture.write(answer, GADGET, 0.0, "bent: twice")
+    capture.write(answer, GADGET, 0.0)
+    capture.close()
+    command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-e", "frame.comment"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["bent: twice"]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -635,3 +648,44 @@ def test_wireshark_reads_it_down_to_scsi(tmp_path: Path) -> None:
         assert part in words, words
     assert "Check Condition" in words
     assert sum("SCSI: " in row[2] for row in rows) == 8
+
+
+# --- what goes wrong, in words ----------------------------------------------------------------
+
+
+def told(*said: list[Said]) -> list[str]:
+    """The transcript of a drive that is asked this, without the times."""
+    stream = watched([*PLUG, *(each for part in said for each in part)])
+    return [line.split("  ", 1)[1].strip() for line in transcript(stream).splitlines()][1:]
+
+
+def test_stalls_are_in_the_transcript() -> None:
+    stalled_command = out(2, cbw(10, b"\x12\0\0\0\x24\0", 36))[:1]
+    refused: list[Said] = [(GADGET, BulkPacket(id=2, endpoint=0x03, status=Status.STALL))]
+    assert told(stalled_command, refused)[-1] == "endpoint 03 stalls"
+    asked = out(2, cbw(10, b"\x12\0\0\0\x24\0", 36))
+    lines = told(asked, into(3, 36, b"", Status.STALL), into(2, 13, csw(10, 1)))
+    assert [line for line in lines if "stalls" in line] == ["endpoint 83 stalls"]
+    network: list[Said] = into(3, 512, b"", Status.STALL, endpoint=0x82)
+    assert told(network) == [], "of another interface"
+
+
+def test_what_the_host_gives_up_is_in_the_transcript() -> None:
+    asked = out(2, cbw(10, b"\x12\0\0\0\x24\0", 36))
+    data = into(7, 36, b"")[:1]
+    lines = told(asked, data, [(HOST, CancelDataPacket(id=7))])
+    assert lines[-1] == "the host gives up INQUIRY"
+    question = get_descriptor(9, 1, 18, DEVICE)
+    lines = told(question[:1], [(HOST, CancelDataPacket(id=9))])
+    assert lines[-1] == "the host gives up GET_DESCRIPTOR(DEVICE)"
+    lines = told(question, [(HOST, CancelDataPacket(id=9))])
+    assert lines[-1] == "the host gives up a transfer", "that was answered"
+
+
+def test_a_command_without_an_answer_says_so_though_its_tag_comes_again() -> None:
+    """SeaBIOS gives all of them one."""
+    asked = out(2, cbw(10, b"\x12\0\0\0\x24\0", 36))
+    again = [*out(2, cbw(10, bytes(6))), *into(2, 13, csw(10))]
+    first, *_, second = told(asked, [(HOST, Reset())], again)
+    assert first.endswith("no answer")
+    assert "passed" in second

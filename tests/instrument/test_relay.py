@@ -17,8 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.cable import bends
+from harness.cable.bends import Bender, Part, Place
 from harness.cable.relay import BUFFER_LIMIT, HOST_CAPS, Relay
 from harness.cable.usbredir import (
+    AltSettingStatus,
     BulkPacket,
     CancelDataPacket,
     Cap,
@@ -30,6 +33,7 @@ from harness.cable.usbredir import (
     DeviceDisconnectAck,
     Endpoint,
     EpInfo,
+    GetAltSetting,
     GetConfiguration,
     Hello,
     Interface,
@@ -39,6 +43,7 @@ from harness.cable.usbredir import (
     Packet,
     Parser,
     Reset,
+    SetAltSetting,
     SetConfiguration,
     Side,
     StartInterruptReceiving,
@@ -50,6 +55,7 @@ from harness.deadline import Deadline
 from harness.errors import CableError, DeadlineExpired
 from harness.observation import (
     BusReset,
+    CableBent,
     CableCut,
     CableMended,
     CableMuted,
@@ -998,3 +1004,91 @@ def _drive_was_asked(seen: tuple[Observation, ...]) -> bool:
         and "INQUIRY" in named("passed")
         and "TEST UNIT READY" in named("failed")
     )
+
+
+# --- bends ----------------------------------------------------------------------------------
+
+ASKS = ControlPacket(
+    id=77, endpoint=0x80, requesttype=0x80, request=6, value=0x100, index=0, length=18
+)
+ANSWER = dataclasses.replace(ASKS, length=2, data=b"\x12\x01")
+REPLY = Place(Part.REPLY)
+
+
+def test_what_is_held_back_never_reaches_the_next_plug(cable: Cable) -> None:
+    host = cable.plugged_host()
+    cable.relay.bend(Bender([bends.delay(REPLY, 0.2)]))
+    host.say(ASKS)
+    assert cable.gadget.hear() == ASKS
+    cable.gadget.say(ANSWER)
+    cable.seen(CableBent)
+    cable.relay.cut()
+    cable.answer_goodbye()
+    cable.relay.mend()
+    assert host.hear() == DeviceDisconnect()
+    host.say(DeviceDisconnectAck())
+    cable.seen(Plugged, 2)
+    time.sleep(0.3)  # longer than it was held back
+    assert not any(isinstance(o, ControlReply) for o in cable.recorder.seen())
+
+
+@pytest.mark.parametrize(
+    ("asked", "refused"),
+    [
+        (SetConfiguration(id=5, configuration=1), ConfigurationStatus),
+        (GetConfiguration(id=5), ConfigurationStatus),
+        (SetAltSetting(id=5, interface=1, alt=0), AltSettingStatus),
+        (GetAltSetting(id=5, interface=1), AltSettingStatus),
+        (dataclasses.replace(ASKS, id=5), ControlPacket),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Packet) else "",
+)
+def test_any_request_can_be_stalled(cable: Cable, asked: Packet, refused: type[Packet]) -> None:
+    host = cable.plugged_host()
+    cable.relay.bend(Bender([bends.stall(Place(Part.REQUEST))]))
+    host.say(asked)
+    answer = host.hear()
+    assert (type(answer), answer.id) == (refused, 5)
+    assert getattr(answer, "status", None) == Status.STALL
+    assert cable.gadget.silent()
+    assert cable.relay.problem is None
+
+
+def test_a_status_that_is_none_is_left_as_it_is(cable: Cable) -> None:
+    host = cable.plugged_host()
+    cable.relay.bend(Bender([bends.wrong_tag(Place(Part.STATUS))]))
+    command = struct.pack("<4sIIBBB16s", b"USBC", 1, 0, 0, 0, 6, bytes(6))
+    host.say(BulkPacket(id=1, endpoint=2, length=31, data=command))
+    cable.gadget.hear()
+    cable.gadget.say(BulkPacket(id=1, endpoint=2, length=31))
+    host.hear()
+    host.say(bulk_in(2, 13))
+    cable.gadget.hear()
+    cable.gadget.say(bulk_data(2, b"five5"))
+    assert host.hear() == bulk_data(2, b"five5")
+    assert cable.relay.problem is None
+
+
+def test_the_capture_says_which_packet_was_bent(cable: Cable, tmp_path: Path) -> None:
+    path = tmp_path / "usb.pcapng"
+    host = cable.plugged_host(path)
+    delayed = dataclasses.replace(ASKS, id=78)
+    cable.relay.bend(
+        Bender([bends.stall(Place(Part.REQUEST)), bends.delay(Place(Part.REPLY, number=2), 0.1)])
+    )
+    host.say(ASKS)
+    host.hear()
+    for asked in (delayed, dataclasses.replace(ASKS, id=79)):
+        host.say(asked)
+        cable.gadget.hear()
+        cable.gadget.say(dataclasses.replace(ANSWER, id=asked.id))
+    assert {host.hear().id, host.hear().id} == {78, 79}
+    cable.relay.detach()
+    command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=|"]
+    command += ["-e", "usb.urb_type", "-e", "frame.comment"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    rows = [line.split("|") for line in done.stdout.splitlines()]
+    bent = [(kind.strip("'"), text) for kind, text in rows if text]
+    stalled, late = "bent: the request of anything 1: a stall", "bent: the reply of anything 2: "
+    assert bent[:2] == [("S", stalled), ("C", stalled)]
+    assert [(kind, text[: len(late)]) for kind, text in bent[2:]] == [("C", late)]
