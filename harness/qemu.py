@@ -75,6 +75,21 @@ def escaped(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
+def starved(process: int, thread: int | None = None) -> float:
+    """Seconds for which one of its threads could run and had no core, the longest of all.
+
+    Or that of one `thread`.
+
+    Linux, Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat: the second number,
+    in nanoseconds. 0 on a kernel that does not count it, or when the process is gone.
+    """
+    waited = [0.0]
+    for stat in Path(f"/proc/{process}/task").glob(f"{thread or '*'}/schedstat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            waited.append(int(stat.read_text().split()[1]) / 1e9)
+    return max(waited)
+
+
 class Qemu:
     """One QEMU process. `close` it; a context manager does."""
 
@@ -202,18 +217,8 @@ class Qemu:
         return self.process.poll() is None
 
     def starved(self, thread: int | None = None) -> float:
-        """Seconds for which one of its threads could run and had no core, the longest of all.
-
-        Or that of one `thread`.
-
-        Linux, Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat: the second number,
-        in nanoseconds. 0 on a kernel that does not count it, or when the process is gone.
-        """
-        waited = [0.0]
-        for stat in Path(f"/proc/{self.process.pid}/task").glob(f"{thread or '*'}/schedstat"):
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                waited.append(int(stat.read_text().split()[1]) / 1e9)
-        return max(waited)
+        """As the function of that name says of its process."""
+        return starved(self.process.pid, thread)
 
     def wait_ended(self, seconds: float) -> bool:
         """Wait until the process has ended and `on_event` has been told of all it said.

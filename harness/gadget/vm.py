@@ -321,6 +321,11 @@ class GadgetVm:
         """Put it back."""
         self._check("/lib/bootgate/binding on", "the gadget to get its controller back")
 
+    @property
+    def starved(self) -> float:
+        """Seconds for which it could run and this machine had no core for it."""
+        return self._qemu.starved()
+
     def hurry(self, busy: bool) -> None:
         """Give usbredirect all of the VM's processor while the host talks to the gadget.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from harness.cable.direct import Direct
 from harness.cable.pyusb import Backend
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
-from harness.errors import EndpointCollision, FirmwareFault, RigFault
+from harness.errors import CableError, EndpointCollision, FirmwareFault, RigFault
 from harness.firmware import Firmware, Gate, Shape, boot_files
 from harness.gadget.vm import Configfs, GadgetVm, Lun
 from harness.observation import DeviceDied, GadgetState, Unplugged
 from harness.probe.bulk_only import Drive
+from harness.qemu import starved
 from harness.rig.case import Case
 from images.emmc import write_emmc
 
@@ -82,6 +84,7 @@ class Gadget:
             else:
                 self.relay.replace(vm.cable)
             vm.on_left = self.relay.unplug
+            self._vm = vm  # from here on it is closed with everything else
             vm.power_on(data_partition)
             return vm
 
@@ -229,9 +232,20 @@ class Gadget:
             stack.enter_context(contextlib.closing(direct))
             case.record.evidence.append(capture.name)
             direct.wait_device(Deadline.after(PLUG_SECONDS, "the gadget to cross the cable"))
-            device = usb.core.find(backend=Backend(direct))
-            device.set_configuration()
-            yield Drive(device, read_only=read_only)
+            try:
+                yield _drive(direct, read_only)
+            except CableError:
+                self.check_alive()  # or it is the device that broke it
+                raise
+
+    @property
+    def starved(self) -> float:
+        """Seconds for which the device, or this process, could run and had no core of the machine.
+
+        The longest of its threads, of those that run now.
+        """
+        own = starved(os.getpid())
+        return own + self._vm.starved if self._vm is not None else own
 
     def hurry(self, busy: bool) -> None:
         """Let the gadget's end of the cable have the processor, or leave it to others."""
@@ -249,3 +263,13 @@ class Gadget:
             self.relay.close()
         if self._vm is not None:
             self._vm.close()
+
+
+def _drive(direct: Direct, read_only: bool) -> Drive:
+    """The drive of the device that is plugged in, configured. Raises FirmwareFault."""
+    try:
+        device = usb.core.find(backend=Backend(direct))
+        device.set_configuration()
+        return Drive(device, read_only=read_only)
+    except usb.core.USBError as error:
+        raise FirmwareFault(f"the gadget cannot be configured: {error}") from error

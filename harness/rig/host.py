@@ -16,7 +16,7 @@ from harness.deadline import Deadline
 from harness.errors import TOO_BUSY, CableError, FirmwareFault, NotJudged, RigFault
 from harness.gadget.vm import CTRL_ALT_DEL as GADGET_CTRL_ALT_DEL
 from harness.gadget.vm import DIGIT_1, ESCAPE
-from harness.host.pc import Pc
+from harness.host.pc import MENU_MS, Pc
 from harness.host.stick import Stick
 from harness.observation import (
     Acted,
@@ -58,6 +58,10 @@ KEY_SECONDS = 1.0
 STILL_SECONDS = 1.2
 """How long a host must stand still before a key; menus count down in seconds."""
 
+STARVED_SECONDS = 1.0
+"""A device that was longer without a core of this machine is not blamed for what came late: it
+answers within milliseconds, SeaBIOS waits for five seconds."""
+
 KEYS = ("ret", "spc", "esc", "y", "1", "f1")
 """What is offered to a host that may be waiting for a key: no one knows which."""
 
@@ -66,6 +70,9 @@ REBOOT_SECONDS = 15.0
 
 QUIET_SECONDS = 0.1
 """With nothing else to see for so long, the processor is looked at."""
+
+REHEARSAL = "rehearsal-{}"
+"""Folder of the evidence of a boot that does not count."""
 
 USB_CAPTURE = "usb.pcapng"
 """The file of the evidence that holds what crossed the cable."""
@@ -116,6 +123,7 @@ class Host:
         self._outcome: Outcome | None = None
         self._judged = 0
         self._starved = 0.0
+        self._rehearsals = 0
 
     def boot(
         self,
@@ -150,6 +158,7 @@ class Host:
         case.record.bios = bios = bios or case.equipment.bios
         if self._gadget.collision is not None:
             raise self._gadget.collision
+        starved = self._gadget.starved
         outcome = rules.decide(case.recorder.seen())
         self._judged = len(case.recorder.seen())
         if self._gadget.relay is not None:
@@ -184,7 +193,8 @@ class Host:
         away = disturb is not None and disturb.deed is not Deed.RESET
         meddled = away or bool(bends)
         if self._gadget.plugged and not isinstance(outcome, NoDrive) and not meddled:
-            _check_seen(boot.stream[: boot.judged], outcome, must_ask_drive)
+            starved = self._gadget.starved - starved
+            _check_seen(boot.stream[: boot.judged], outcome, must_ask_drive, starved)
         return boot
 
     def _run(
@@ -256,14 +266,19 @@ class Host:
             menu=menu,
             exact=exact,
         )
-        self._gadget.hurry(True)
-        if relay is not None and pc.cable is not None:
-            if late:
-                relay.cut()
-            relay.attach(pc.cable, case.recorder, case.evidence / capture if capture else None)
-            case.record.evidence.extend([capture] if capture else [])
-            if self._gadget.plugged and not late:
-                self._wait_plugged(relay)
+        try:
+            self._gadget.hurry(True)
+            if relay is not None and pc.cable is not None:
+                if late:
+                    relay.cut()
+                relay.attach(pc.cable, case.recorder, case.evidence / capture if capture else None)
+                case.record.evidence.extend([capture] if capture else [])
+                if self._gadget.plugged and not late:
+                    self._wait_plugged(relay)
+        except BaseException:
+            pc.close()
+            self._write_stream()  # all that there is of such a boot
+            raise
         return pc
 
     def rehearse(
@@ -281,6 +296,7 @@ class Host:
         case.recorder = Recorder(o for o in kept.seen() if isinstance(o, GadgetState | DeviceDied))
         relay = self._gadget.relay
         bios = bios or case.equipment.bios
+        starved = self._gadget.starved
         try:
             outcome = rules.decide(case.recorder.seen())
             if isinstance(outcome, NoDrive):
@@ -291,9 +307,12 @@ class Host:
                 outcome, judged = self._watch(pc, relay, CASE_SECONDS, None)
                 whole = Rehearsal(outcome, case.recorder.seen()[:judged], pc.starved)
             if self._gadget.plugged and plugged:
-                _check_seen(whole.stream, outcome, must_ask_drive=True)
+                starved = self._gadget.starved - starved
+                _check_seen(whole.stream, outcome, True, starved)
             return whole
         finally:
+            self._rehearsals += 1
+            self._write_stream(REHEARSAL.format(self._rehearsals))
             case.recorder = kept
             if relay is not None:
                 relay.detach()
@@ -335,9 +354,13 @@ class Host:
                 press = None
                 self._act(Acted.PS2, partial(pc.press, *CTRL_ALT_DEL))
             if menu and has_said(stream, menu[0][0]):
-                (_, report), menu = menu[0], menu[1:]
+                (offer, report), menu = menu[0], menu[1:]
                 self._act(Acted.GADGET_KEY, partial(self._press_on_gadget, report))
+                if offer == MENU_OFFERED and (waited := self._since(offer)) > MENU_MS / 1000:
+                    raise RigFault(f"a key was pressed {waited:.0f} s after {offer!r}: {TOO_BUSY}")
             if disturbing is not None and disturbing.reached.is_set():
+                if disturbing.problem is not None:
+                    raise disturbing.problem
                 self._disturb(pc, disturbing.deed)
                 disturbing, stream = None, case.recorder.seen()
             if (outcome := following.judge(stream)) is not None:
@@ -386,6 +409,13 @@ class Host:
         """Do something to the host; the stream says that it was done."""
         self._case.recorder.add(lambda at: Acted(at, what))
         do()
+
+    def _since(self, words: str) -> float:
+        """Seconds since the BIOS said these words."""
+        seen = self._case.recorder.seen()
+        return self._case.recorder.now() - next(
+            o.at for o in seen if isinstance(o, BiosLine) and words in o.text
+        )
 
     def _done(self) -> None:
         self._case.recorder.add(lambda at: Acted(at, Acted.DONE))
@@ -475,16 +505,26 @@ class Host:
             if self._gadget.relay.gadget_version:
                 case.record.versions["usbredirect"] = printable(self._gadget.relay.gadget_version)
         stream = case.recorder.seen()
-        lines = [f"{o.at:9.3f}  {o.text}" for o in stream if isinstance(o, BiosLine)]
         for line in (o.text for o in stream if isinstance(o, BiosLine)):
             if "(version" in line:
                 case.record.versions["bios"] = printable(line)
                 break
-        case.keep("bios.log", "".join(line + "\n" for line in lines))
-        case.keep("wire.txt", transcript(stream))
+        self._write_stream()
+
+    def _write_stream(self, folder: str = "") -> None:
+        """Write the stream of observations, and what is easier to read of it."""
+        case = self._case
+        stream = case.recorder.seen()
         with disk("the evidence"):
-            write_recording(case.evidence / "observations.jsonl", stream)
-        case.record.evidence.append("observations.jsonl")
+            (case.evidence / folder).mkdir(exist_ok=True)
+        place = Path(folder)
+        lines = [f"{o.at:9.3f}  {o.text}\n" for o in stream if isinstance(o, BiosLine)]
+        case.keep(str(place / "bios.log"), "".join(lines))
+        case.keep(str(place / "wire.txt"), transcript(stream))
+        recording = str(place / "observations.jsonl")
+        with disk("the evidence"):
+            write_recording(case.evidence / recording, stream)
+        case.record.evidence.append(recording)
 
     def close(self) -> None:
         """Switch it off."""
@@ -492,13 +532,16 @@ class Host:
             self._pc.close()
 
 
-def _check_seen(stream: Sequence[Observation], outcome: Outcome, must_ask_drive: bool) -> None:
+def _check_seen(
+    stream: Sequence[Observation], outcome: Outcome, must_ask_drive: bool, starved: float
+) -> None:
     """A boot says something of the gadget only if the host has asked it, and of its drive likewise.
 
+    `starved` are the seconds in which the device could run, and this machine had no core for it.
     Raises RigFault when a plugged gadget was never seen, when the host gave up on a request that
-    its own controller did not send, or when an answer came so late, or not at all, that the host
-    had given up on the drive; NotJudged when the host looked at the gadget and did not ask its
-    drive.
+    its own controller did not send; FirmwareFault when an answer came so late, or not at all, that
+    the host had given up on the drive, unless the device was starved: RigFault then; NotJudged when
+    the host looked at the gadget and did not ask its drive.
     """
     if not any(isinstance(o, ControlRequest | BusReset) for o in stream):
         raise RigFault("the gadget was plugged in and the host never looked at it")
@@ -513,7 +556,10 @@ def _check_seen(stream: Sequence[Observation], outcome: Outcome, must_ask_drive:
     if not (must_ask_drive and promised):
         return
     if late := slow_answer(stream):
-        raise RigFault(f"{late}, and the host gave up on it ({outcome}): {TOO_BUSY}")
+        late = f"{late}, and the host gave up on it ({outcome})"
+        if starved > STARVED_SECONDS:
+            raise RigFault(f"{late}, but for {starved:.1f} s it had no processor: {TOO_BUSY}")
+        raise FirmwareFault(late)
     if asked(stream).asked_the_drive or not isinstance(outcome, Booted):
         return
     raise NotJudged(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from harness.errors import RigFault
+from harness.errors import QemuError, RigFault
 from harness.host.pc import Pc
 from harness.observation import Disturbed, Handover, Observation, Recorder
 from harness.outcome import rules
@@ -66,7 +66,9 @@ class Disturbing:
         """Have `see` called with each observation of the recorder's."""
         self.deed = disturb.deed
         self.reached = threading.Event()
-        """Whether the mark has come, and the host is stopped."""
+        """Whether the mark has come, and the host is stopped, or there is a problem."""
+        self.problem: RigFault | None = None
+        """Why it could not be stopped."""
         self._wanted = disturb.mark
         self._pc = pc
         self._recorder = recorder
@@ -89,7 +91,10 @@ class Disturbing:
     def _stop(self) -> None:
         try:
             self._pc.hold()
-        except RigFault:
+        except (QemuError, OSError):
             return  # a QEMU that has gone: whoever watches it will say so
-        self._recorder.add(lambda at: Disturbed(at, str(self._wanted), self.deed.value))
+        except RigFault as problem:
+            self.problem = problem
+        else:
+            self._recorder.add(lambda at: Disturbed(at, str(self._wanted), self.deed.value))
         self.reached.set()

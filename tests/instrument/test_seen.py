@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import NotJudged, RigFault
+from harness.errors import FirmwareFault, NotJudged, RigFault
 from harness.observation import (
     BiosLine,
     BusReset,
@@ -37,25 +37,27 @@ def test_a_request_that_never_came_to_the_cable_is_the_rigs(
     stream = [gadget(promised=promised), BusReset(0.1), ASKS, ANSWERED, GIVES_UP]
     for outcome in (Booted("next-device"), NoBootDevice()):
         with pytest.raises(RigFault, match="gave up on a request that never came to the cable"):
-            _check_seen(stream, outcome, must_ask_drive)
+            _check_seen(stream, outcome, must_ask_drive, 0.0)
 
 
 def test_a_gadget_that_nobody_looked_at() -> None:
     with pytest.raises(RigFault, match="never looked at it"):
-        _check_seen([gadget(promised=False)], Booted("next-device"), False)
-    _check_seen([gadget(promised=False), BusReset(0.1)], Booted("next-device"), True)
+        _check_seen([gadget(promised=False)], Booted("next-device"), False, 0.0)
+    _check_seen([gadget(promised=False), BusReset(0.1)], Booted("next-device"), True, 0.0)
 
 
 def test_a_drive_that_answers_too_late_counts_where_it_must_be_asked() -> None:
     late = ScsiReply(7.0, 1, "INQUIRY", "passed", 0, 36, bytes(36), ())
     stream = [gadget(promised=True), BusReset(0.1), INQUIRY, late]
-    with pytest.raises(RigFault, match=r"took 6\.6 s to answer INQUIRY"):
-        _check_seen(stream, Booted("next-device"), True)
-    _check_seen(stream, Booted("next-device"), False)
+    with pytest.raises(FirmwareFault, match=r"took 6\.6 s to answer INQUIRY, and the host gave up"):
+        _check_seen(stream, Booted("next-device"), True, 0.9)
+    with pytest.raises(RigFault, match=r"took 6\.6 s .* for 1\.1 s it had no processor"):
+        _check_seen(stream, Booted("next-device"), True, 1.1)
+    _check_seen(stream, Booted("next-device"), False, 0.0)
 
 
 def test_a_host_that_takes_another_interface() -> None:
     stream = [gadget(promised=True), BusReset(0.1), ASKS, ANSWERED]
     with pytest.raises(NotJudged, match="never asked its drive"):
-        _check_seen(stream, Booted("next-device"), True)
-    _check_seen(stream, Booted("next-device"), False)
+        _check_seen(stream, Booted("next-device"), True, 0.0)
+    _check_seen(stream, Booted("next-device"), False, 0.0)
