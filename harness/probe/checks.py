@@ -1,7 +1,7 @@
 """What is asked of the drive, and what it must answer: each check with the clause that says so.
 
 Pure but for the drive that it is given: no rig, no firmware, no clock of its own.
-Clauses: USB 2.0; USB MSC BOT 1.0 (BOT); SPC-4, SBC-3, SAM-4.
+Clauses: USB 2.0; USB MSC BOT 1.0 (BOT); HID 1.11 (HID); SPC-4, SBC-3, SAM-4.
 """
 
 from __future__ import annotations
@@ -155,6 +155,18 @@ def endpoints_apart(drive: Drive) -> None:
     )
     shared = [f"{address:02X}" for address, count in users.items() if count > 1]
     must(not shared, f"endpoint {', '.join(shared)} is that of two interfaces")
+
+
+@check("HID 4.2 and 4.3")
+def boot_interfaces(drive: Drive) -> None:
+    """Beside it, what a BIOS is to understand as keyboard or mouse (03/01) says which."""
+    for interface in drive.device.get_active_configuration():
+        kind, subclass, protocol = codes(interface)
+        known = subclass == 0 or (subclass, protocol) in ((1, 1), (1, 2))
+        must(
+            kind != usb.CLASS_HID or known,
+            f"interface {interface.bInterfaceNumber} is 03/{subclass:02X}/{protocol:02X}",
+        )
 
 
 @check("BOT 4.1.1 and 4.1.2")

@@ -152,6 +152,7 @@ TWO_DRIVES = patched(
 # SENSE: what is asked in the check has the next number.
 BROKEN_BY: dict[str, Bend] = {
     "bulk_endpoints": patched((DRIVE + 9 + 4, b"\x40\x00")),
+    "boot_interfaces": patched((FIRST + 6, b"\x01\x03")),
     "endpoints_apart": patched((SECOND + 18 + 2, b"\x81")),
     "serial_number": bends.replace(
         Place(Part.REPLY, "GET_DESCRIPTOR(STRING)", 2), 2, "g".encode("utf-16-le")
@@ -192,7 +193,7 @@ BROKEN_BY: dict[str, Bend] = {
     "write_protected": bends.wrong_status(status_of(WRITE), 0),
     "held_medium": bends.wrong_status(status_of("START STOP UNIT"), 0),
 }
-IN_THE_DESCRIPTORS = ("bulk_endpoints", "endpoints_apart", "serial_number")
+IN_THE_DESCRIPTORS = ("boot_interfaces", "bulk_endpoints", "endpoints_apart", "serial_number")
 """pyusb asks for them once."""
 BY_OTHER_MEANS = ("one_drive", "cbw_signature", "cbw_length", "across_the_end")
 """A test of their own, or broken by the kernel already."""

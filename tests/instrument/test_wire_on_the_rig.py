@@ -165,9 +165,21 @@ def test_what_a_host_makes_of_a_bent_cable(reading: Rig, bend: Bend, outcome: Ou
     assert said == f"seed 7\n{bend}\n"
 
 
-@pytest.mark.parametrize("controller", ["ehci", "xhci"])
-def test_the_real_library_and_wireshark_see_what_crosses(reading: Rig, controller: str) -> None:
-    relay = reading.gadget.relay
+@pytest.mark.parametrize(
+    ("controller", "gate", "booted"),
+    [
+        ("ehci", Gate.path("/data/boot.img"), MEDIUM),
+        ("xhci", Gate.path("/data/boot.img"), MEDIUM),
+        ("ehci", Gate.EMPTY, NEXT_DEVICE),
+        ("uhci", Gate.EMPTY, NEXT_DEVICE),
+    ],
+)
+def test_the_real_library_and_wireshark_see_what_crosses(
+    rig: Rig, tmp_path: Path, controller: str, gate: Gate, booted: str
+) -> None:
+    write_boot_disk(tmp_path / "boot.img", MEDIUM)
+    rig.gadget.start(gate=gate, media=[tmp_path / "boot.img"])
+    relay = rig.gadget.relay
     assert relay is not None
     crossed: list[tuple[Side, Packet]] = []
     pass_on = relay.forward
@@ -177,8 +189,8 @@ def test_the_real_library_and_wireshark_see_what_crosses(reading: Rig, controlle
         pass_on(packet, to)
 
     relay.forward = forward  # type: ignore[method-assign]
-    boot = reading.host.boot(controller)
-    assert boot.outcome == Booted(MEDIUM), boot.explain()
+    boot = rig.host.boot(controller)
+    assert boot.outcome == Booted(booted), boot.explain()
     caps = relay._caps()
     for side in Side:
         packets = [p for to, p in crossed if to is side and not isinstance(p, Hello)]
@@ -188,8 +200,8 @@ def test_the_real_library_and_wireshark_see_what_crosses(reading: Rig, controlle
         for packet, theirs in zip(packets, oracle.heard, strict=True):
             assert agrees(as_heard(packet, caps.shared), theirs)
         oracle.close()
-    reading.close()
-    (capture,) = reading.case.evidence.glob("*.pcapng")
+    rig.close()
+    (capture,) = rig.case.evidence.glob("*.pcapng")
     commands = [o.cdb[0] for o in boot.stream if isinstance(o, ScsiCommand)]
     assert opcodes_of_wireshark(capture) == commands
 
