@@ -38,7 +38,7 @@ SCRIPT_SECONDS = 20
 """How long the device's init script may take, in the VM's time. A real one takes half of one."""
 
 STARVED_PART = 0.6
-"""A VM that had no processor for more than this part of that time says nothing of the script.
+"""A VM that had no processor for more than this part of the time says nothing of the firmware.
 One that loops wants all there is, and gets half of it beside other cases."""
 
 PLUG_SECONDS = 60.0

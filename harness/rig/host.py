@@ -15,7 +15,7 @@ from harness.cable.relay import Relay
 from harness.deadline import Deadline
 from harness.errors import TOO_BUSY, CableError, FirmwareFault, NotJudged, RigFault
 from harness.gadget.vm import CTRL_ALT_DEL as GADGET_CTRL_ALT_DEL
-from harness.gadget.vm import DIGIT_1, ESCAPE
+from harness.gadget.vm import DIGIT_1, ESCAPE, STARVED_PART
 from harness.host.pc import MENU_MS, Pc
 from harness.host.stick import Stick
 from harness.observation import (
@@ -57,10 +57,6 @@ KEY_SECONDS = 1.0
 
 STILL_SECONDS = 1.2
 """How long a host must stand still before a key; menus count down in seconds."""
-
-STARVED_SECONDS = 1.0
-"""A device that was longer without a core of this machine is not blamed for what came late: it
-answers within milliseconds, SeaBIOS waits for five seconds."""
 
 KEYS = ("ret", "spc", "esc", "y", "1", "f1")
 """What is offered to a host that may be waiting for a key: no one knows which."""
@@ -158,7 +154,7 @@ class Host:
         case.record.bios = bios = bios or case.equipment.bios
         if self._gadget.collision is not None:
             raise self._gadget.collision
-        starved = self._gadget.starved
+        starving = _Starving(self._gadget)
         outcome = rules.decide(case.recorder.seen())
         self._judged = len(case.recorder.seen())
         if self._gadget.relay is not None:
@@ -193,8 +189,8 @@ class Host:
         away = disturb is not None and disturb.deed is not Deed.RESET
         meddled = away or bool(bends)
         if self._gadget.plugged and not isinstance(outcome, NoDrive) and not meddled:
-            starved = self._gadget.starved - starved
-            _check_seen(boot.stream[: boot.judged], outcome, must_ask_drive, starved)
+            stream = boot.stream[: boot.judged]
+            _check_seen(stream, outcome, must_ask_drive, starving.part)
         return boot
 
     def _run(
@@ -296,7 +292,7 @@ class Host:
         case.recorder = Recorder(o for o in kept.seen() if isinstance(o, GadgetState | DeviceDied))
         relay = self._gadget.relay
         bios = bios or case.equipment.bios
-        starved = self._gadget.starved
+        starving = _Starving(self._gadget)
         try:
             outcome = rules.decide(case.recorder.seen())
             if isinstance(outcome, NoDrive):
@@ -307,8 +303,7 @@ class Host:
                 outcome, judged = self._watch(pc, relay, CASE_SECONDS, None)
                 whole = Rehearsal(outcome, case.recorder.seen()[:judged], pc.starved)
             if self._gadget.plugged and plugged:
-                starved = self._gadget.starved - starved
-                _check_seen(whole.stream, outcome, True, starved)
+                _check_seen(whole.stream, outcome, True, starving.part)
             return whole
         finally:
             self._rehearsals += 1
@@ -532,16 +527,30 @@ class Host:
             self._pc.close()
 
 
+class _Starving:
+    """How much of the time since then the device had no core of this machine."""
+
+    def __init__(self, gadget: Gadget) -> None:
+        self._gadget = gadget
+        self._since, self._starved = time.monotonic(), gadget.starved
+
+    @property
+    def part(self) -> float:
+        went_by = time.monotonic() - self._since
+        return (self._gadget.starved - self._starved) / max(went_by, 0.001)
+
+
 def _check_seen(
     stream: Sequence[Observation], outcome: Outcome, must_ask_drive: bool, starved: float
 ) -> None:
     """A boot says something of the gadget only if the host has asked it, and of its drive likewise.
 
-    `starved` are the seconds in which the device could run, and this machine had no core for it.
-    Raises RigFault when a plugged gadget was never seen, when the host gave up on a request that
-    its own controller did not send; FirmwareFault when an answer came so late, or not at all, that
-    the host had given up on the drive, unless the device was starved: RigFault then; NotJudged when
-    the host looked at the gadget and did not ask its drive.
+    `starved` is the part of the time in which the device could run, and this machine had no core
+    for it. Raises RigFault when a plugged gadget was never seen, or when the host gave up on a
+    request that its own controller did not send; FirmwareFault when an answer came so late, or not
+    at all, that the host had given up on the drive, RigFault if the device was starved: it answers
+    within milliseconds, and in time for SeaBIOS, which waits for five seconds, if it gets its
+    turns; NotJudged when the host looked at the gadget and did not ask its drive.
     """
     if not any(isinstance(o, ControlRequest | BusReset) for o in stream):
         raise RigFault("the gadget was plugged in and the host never looked at it")
@@ -557,8 +566,8 @@ def _check_seen(
         return
     if late := slow_answer(stream):
         late = f"{late}, and the host gave up on it ({outcome})"
-        if starved > STARVED_SECONDS:
-            raise RigFault(f"{late}, but for {starved:.1f} s it had no processor: {TOO_BUSY}")
+        if starved > STARVED_PART:
+            raise RigFault(f"{late}, but {starved:.0%} of the time it had no core: {TOO_BUSY}")
         raise FirmwareFault(late)
     if asked(stream).asked_the_drive or not isinstance(outcome, Booted):
         return

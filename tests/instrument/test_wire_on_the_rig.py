@@ -14,6 +14,8 @@ from harness.cable import bends
 from harness.cable.bends import Bend, Part, Place
 from harness.cable.conversation import transcript
 from harness.cable.usbredir import Hello, Packet, Side, encode
+from harness.deadline import Deadline
+from harness.errors import FirmwareFault
 from harness.firmware import Gate, Shape
 from harness.gadget.vm import CTRL_ALT_DEL
 from harness.host.pc import CONTROLLERS
@@ -215,6 +217,24 @@ def opcodes_of_wireshark(capture: Path) -> list[int]:
     rows = [line.split("|") for line in done.stdout.splitlines()]
     assert not [row for row in rows if row[0]], "malformed for Wireshark"
     return [int(row[2] or row[3], 16) for row in rows if row[1]]
+
+
+@pytest.mark.alone  # a device that had no core of this machine is not blamed
+def test_a_drive_that_answers_when_nobody_waits_any_more_is_the_firmwares(rig: Rig) -> None:
+    rig.gadget.start(gate=Gate.EMPTY)
+    assert rig.gadget._vm is not None
+    slow, command = "/sys/fs/cgroup/slow", ["set -e", "drive=$(pidof file-storage)"]
+    command += [f"mkdir -p {slow}", f"echo 1000 1000000 >{slow}/cpu.max"]
+    # Ten others in a thousandth of the processor.
+    busy = f"sh -c 'echo $$ >{slow}/cgroup.procs; while :; do :; done' </dev/null >/dev/null 2>&1 &"
+    command += [
+        f"for i in 1 2 3 4 5 6 7 8 9 10; do {busy} done",
+        f"echo $drive >{slow}/cgroup.procs",
+    ]
+    answer = rig.gadget._vm._run("; ".join(command), Deadline.after(20, "the shell"))
+    assert answer.status == 0, answer.text
+    with pytest.raises(FirmwareFault, match="the host gave up on it"):
+        rig.host.boot("ehci")
 
 
 def test_a_boot_sector_is_traced_to_the_drive(reading: Rig) -> None:
