@@ -71,13 +71,15 @@ def test_bios_that_never_starts(validate: Validate, tmp_path: Path) -> None:
 def test_a_gadget_that_stands_still_is_not_the_firmwares_fault(
     validate: Validate, tmp_path: Path
 ) -> None:
+    """Whatever keeps a drive's answers back, if not that this machine is busy, is seen first in
+    the control that has to hang: it is not what a firmware under test is blamed for."""
     (tmp_path / "sitecustomize.py").write_text(STANDS_STILL)
     env = {"PYTHONPATH": str(tmp_path)}
     run = validate("-k", "EMPTY-1/hid_and_storage-exfat-ehci", env=env)
-    assert run.status == 3, run.stdout
-    (case,) = run.results["cases"]
-    assert case["judgement"] == "rig_fault", case
-    assert "the drive never answered REQUEST SENSE" in case["reason"]
+    control = "the shipped firmware with the defect makes the host hang"
+    assert_out_of_order(run, control)
+    (failed,) = (c for c in run.results["controls"] if c["control"] == control)
+    assert "the drive never answered REQUEST SENSE" in failed["reason"]
 
 
 def assert_out_of_order(run: Finished, control: str) -> None:
