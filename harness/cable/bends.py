@@ -16,7 +16,7 @@ from enum import Enum
 from random import Random
 
 from harness.cable.conversation import Conversation
-from harness.cable.scsi import read_blocks
+from harness.cable.scsi import CSW_BYTES, read_blocks
 from harness.cable.usbredir import (
     AltSettingStatus,
     BulkPacket,
@@ -31,9 +31,6 @@ from harness.cable.usbredir import (
     Status,
 )
 from harness.observation import ControlReply, ControlRequest, Observation, ScsiCommand, ScsiReply
-
-CSW_BYTES = 13
-"""Bytes of a command status wrapper (BOT 5.2)."""
 
 
 class Part(Enum):

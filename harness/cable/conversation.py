@@ -369,7 +369,7 @@ class Conversation:
             # wrapper itself is followed by a second try (BOT 6.3, figure 2).
             drive.data_over |= stall
             return stalled
-        status = scsi.parse_csw(bytes(packet.data)) if packet.length == 13 else None
+        status = scsi.parse_csw(bytes(packet.data)) if packet.length == scsi.CSW_BYTES else None
         if command is None:
             # Somebody else's answer: there is nothing that it could end.
             return () if status is None else (_scsi_reply(status, None, drive),)

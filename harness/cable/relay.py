@@ -520,26 +520,27 @@ class Relay:
             self._cross(packet, to)
             return
         how = str(bend)
+        comment = f"bent: {how}"
         self._observe(lambda at: CableBent(at, how))
         if bent.back and host.capture:
             # It was said, though it goes no further.
-            host.capture.write(packet, to.other, time.time(), f"bent: {how}")
+            host.capture.write(packet, to.other, time.time(), comment)
         for back in bent.back:
-            self._cross(back, to.other, f"bent: {how}")
+            self._cross(back, to.other, comment)
         if bent.seconds:
-            cross = partial(self._cross_late, host, host.asked, bent.on, to, how)
+            cross = partial(self._cross_late, host, host.asked, bent.on, to, comment)
             self._after(bent.seconds, cross)
         else:
             for crossing in bent.on:
-                self._cross(crossing, to, f"bent: {how}")
+                self._cross(crossing, to, comment)
 
     def _cross_late(
-        self, host: _Host, asked: _Asked, packets: Sequence[Packet], to: Side, how: str
+        self, host: _Host, asked: _Asked, packets: Sequence[Packet], to: Side, comment: str
     ) -> None:
         """Pass packets on that were held back, if host and gadget are still those of then."""
         if self._host is host and host.connected and host.asked is asked:
             for packet in packets:
-                self._cross(packet, to, f"bent: {how}")
+                self._cross(packet, to, comment)
 
     def _cross(self, packet: Packet, to: Side, comment: str = "") -> None:
         """Write it to that end, and take note of it. `comment` is what the capture says of it."""

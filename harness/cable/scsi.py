@@ -188,6 +188,10 @@ def parse_cbw(data: bytes) -> CommandWrapper | None:
     return CommandWrapper(tag, length, bool(flags & 0x80), lun & 0x0F, cdb[: max(1, size & 0x1F)])
 
 
+CSW_BYTES = _CSW.size
+"""Bytes of a command status wrapper (BOT 5.2)."""
+
+
 def parse_csw(data: bytes) -> StatusWrapper | None:
     """Read a command status wrapper; None for anything that BOT 6.3.1 calls invalid.
 

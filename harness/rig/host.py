@@ -206,12 +206,16 @@ class Host:
     ) -> Outcome:
         case = self._case
         late = disturb is not None and not disturb.deed.begins_plugged
-        self._pc = self._switched_on(
-            *(controller, bios, next_device, USB_CAPTURE),
-            late=late,
-            menu=menu,
-            exact=disturb is not None,
-        )
+        try:
+            self._pc = self._switched_on(
+                *(controller, bios, next_device, USB_CAPTURE),
+                late=late,
+                menu=menu,
+                exact=disturb is not None,
+            )
+        except BaseException:
+            self._write_stream()  # all that there is of such a boot: without a PC, no `collect`
+            raise
         relay = self._gadget.relay
         disturbing = Disturbing(disturb, self._pc, case.recorder) if disturb else None
         case.recorder.on_seen = disturbing.see if disturbing else None
@@ -273,7 +277,6 @@ class Host:
                     self._wait_plugged(relay)
         except BaseException:
             pc.close()
-            self._write_stream()  # all that there is of such a boot
             raise
         return pc
 

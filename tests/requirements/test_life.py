@@ -40,16 +40,18 @@ def disturbed(
     controller: str,
     deed: Deed,
     part: int,
-    ends: str,
-    image: Path | None,
+    held: tuple[Gate, str, Path],
     kept: Callable[[Outcome], bool],
 ) -> Boot:
     """A boot on whose way something is done, `part` parts after its beginning.
 
-    `image` is what is in the drive. Raises NotJudged when a boot without that does not end there,
-    when this boot came to its end without passing the mark, or when it ends as it must not, which
-    `kept` says, and does so with QEMU's own drive, too.
+    `held` is the gate file, where the host ends with that, and the image that is on the device;
+    that is in the drive if the gate file says so. Raises NotJudged when a boot without that does
+    not end there, when this boot came to its end without passing the mark, or when it ends as it
+    must not, which `kept` says, and does so with QEMU's own drive, too.
     """
+    gate, ends, image = held
+    rig.gadget.start(gate=gate, media=[image])
     whole = rig.host.rehearse(controller, plugged=deed.begins_plugged)
     wanted = Booted(ends if deed.begins_plugged else NEXT_DEVICE)
     if whole.outcome != wanted:
@@ -63,7 +65,8 @@ def disturbed(
         raise NotJudged(f"{boot.outcome}, and never came to {mark}")
     # What is not proven, or a gadget that is gone, is nothing that a host does.
     if not (kept(boot.outcome) or isinstance(boot.outcome, Inconclusive | NoDrive)):
-        rig.check_host(controller, disturbance, whole, boot, image)
+        in_drive = None if gate is Gate.EMPTY else image
+        rig.check_host(controller, disturbance, whole, boot, in_drive)
     return boot
 
 
@@ -85,12 +88,10 @@ def test_a_warm_reset_ends_where_a_cold_boot_ends(
     part: int,
     fast_controller: str,
 ) -> None:
-    image = boot_image("boot.img")
-    rig.gadget.start(gate=gate, media=[image])
-    held = None if gate is Gate.EMPTY else image
+    held = (gate, ends, boot_image("boot.img"))
     wanted = Booted(ends)
     boot = disturbed(
-        rig, fast_controller, Deed.RESET, part, ends, held, lambda outcome: outcome == wanted
+        rig, fast_controller, Deed.RESET, part, held, lambda outcome: outcome == wanted
     )
     assert boot.outcome == wanted, boot.explain()
 
@@ -126,10 +127,8 @@ def test_a_rebind_never_hangs_the_host(
     def goes_on(outcome: Outcome) -> bool:
         return not isinstance(outcome, Hung | ResetLoop | NoDrive)
 
-    image = boot_image("boot.img")
-    rig.gadget.start(gate=gate, media=[image])
-    held = None if gate is Gate.EMPTY else image
-    boot = disturbed(rig, fast_controller, deed, part, ends, held, goes_on)
+    held = (gate, ends, boot_image("boot.img"))
+    boot = disturbed(rig, fast_controller, deed, part, held, goes_on)
     assert goes_on(boot.outcome), boot.explain()
 
 
@@ -148,10 +147,6 @@ def test_a_device_that_comes_late_or_again(
 ) -> None:
     """A host that was given a medium and lost it may boot either."""
     either = (Booted(NEXT_DEVICE), Booted(ends))
-    image = boot_image("boot.img")
-    rig.gadget.start(gate=gate, media=[image])
-    held = None if gate is Gate.EMPTY else image
-    boot = disturbed(
-        rig, fast_controller, deed, part, ends, held, lambda outcome: outcome in either
-    )
+    held = (gate, ends, boot_image("boot.img"))
+    boot = disturbed(rig, fast_controller, deed, part, held, lambda outcome: outcome in either)
     assert boot.outcome in either, boot.explain()
