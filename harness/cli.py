@@ -38,6 +38,19 @@ def command() -> None:
     help=f"{', '.join(shipped())}, or a source checkout, a kvmapp folder, a release .tar.gz, "
     f"PATH@GITREF. Seeded faults: {', '.join(faults())}.",
 )
+@click.option(
+    "--server",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="the device's own server, built for x86-64 Linux; without it what needs one is judged "
+    "with the tree's own, if the gadget VM can run that",
+)
+@click.option(
+    "--overlay",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="files that are laid over the device's root, such as kvmapp and etc/kvm",
+)
 @click.option("--report", default=REPORT, show_default=True, metavar="DIR", help="report folder")
 @click.option(
     "--controller",
@@ -70,6 +83,8 @@ def command() -> None:
 )
 def validate_command(
     firmware: str,
+    server: Path | None,
+    overlay: Path | None,
     report: str,
     controller: tuple[str, ...],
     bios: str | None,
@@ -89,6 +104,8 @@ def validate_command(
 
     choice = Choice(
         firmware=firmware,
+        server=server,
+        overlay=overlay,
         bios=bios,
         controllers=controller,
         keyword=keyword,

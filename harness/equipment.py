@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.firmware import Firmware, Shape, open_firmware
 from harness.gadget.snapshot import Snapshot, frozen
 from harness.host.pc import check_bios
+from harness.owner import find_tool
 from images.initramfs import gadget_image
 from images.kernel import find_kernel
 from images.payload import marker_sector
@@ -39,6 +40,7 @@ def prepare(firmware: Firmware, bios: str, scratch: Path, note: Callable[[str], 
     check_bios(bios)
     stock = open_firmware("stock", scratch / "stock")
     marker_sector("check")  # an assembler that does not work is better found now
+    find_tool("xorriso", "xorriso")
     for name in ROMS:
         option_rom(name)
     image = gadget_image(find_kernel())

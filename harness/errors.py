@@ -87,6 +87,20 @@ class Misbehaved(FirmwareFault):
     """The drive did what Bulk-Only Transport does not let it do."""
 
 
+class ServerFault(FirmwareFault):
+    """The device's own server is gone, hangs, or answers what no client can understand."""
+
+
+class Refused(ServerFault):
+    """The device's own server did not do what it was asked, and said so; `code` is its own."""
+
+    def __init__(self, what: str, code: int, message: str) -> None:
+        """`what` was asked, such as "mounting /data/a.img"."""
+        super().__init__(f"the server refused {what}: code {code}, {message}")
+        self.code = code
+        self.message = message
+
+
 class NotJudged(BootgateError):
     """A case that says nothing about its requirement; the message says why."""
 

@@ -406,6 +406,14 @@ class Disturbed(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class ServerAnswered(Observation):
+    """The device's own server answered a request; `answer` is its status and body, or why none."""
+
+    request: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimeUp(Observation):
     """The case's whole time went by: `seconds` in which the host's processor could run."""
 

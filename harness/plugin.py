@@ -31,7 +31,7 @@ from harness.outcome.verdict import CaseResult, Judgement
 from harness.owner import RunFolder, die_with_parent, printable
 from harness.report.folder import ReportFolder
 from harness.rig import Record, Rig
-from images.payload import write_boot_disk
+from images.medium import Media
 
 requirement = pytest.mark.requirement
 """@requirement("EMPTY-1"): the test is a case of that promise of the catalogue."""
@@ -45,6 +45,9 @@ full = pytest.mark.full
 swept = [full, pytest.mark.swept]
 """Marks a case that differs from many others of its requirement in its moment alone: --full runs
 it, and --seed, if that chooses it."""
+
+early = pytest.mark.early
+"""Marks a case that takes far longer than others: it is begun first."""
 
 SAMPLE = 3
 """How many of the cases of a requirement that are swept --seed chooses."""
@@ -101,6 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "control(name): a check of the instrument itself",
         "full: run with --full only",
         "swept: differs from other cases in its moment alone",
+        "early: begun first",
     ):
         config.addinivalue_line("markers", line)
     given = getattr(config, "workerinput", {}).get(RESULT)
@@ -178,7 +182,7 @@ def pytest_collection_modifyitems(
     ]
     if _is_file(config.getoption("--bios")):
         wanted = _once_each(wanted)
-    items[:] = wanted
+    items[:] = sorted(wanted, key=lambda item: item.get_closest_marker("early") is None)
     yield  # here -k is applied
     if any(_is_case(item) for item in items):
         items[:0] = controls
@@ -270,16 +274,16 @@ def bios(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def boot_image(bench: Run) -> Iterator[Callable[[str], Path]]:
-    """Makes a disk image of a given file name whose boot sector says that it is the medium."""
+def media(bench: Run) -> Iterator[Media]:
+    """Makes media for the device, in a folder that goes away with the case."""
     with tempfile.TemporaryDirectory(prefix="media-", dir=bench.scratch) as folder:
+        yield Media(Path(folder))
 
-        def make(name: str) -> Path:
-            path = Path(folder) / name
-            write_boot_disk(path, MEDIUM)
-            return path
 
-        yield make
+@pytest.fixture
+def boot_image(media: Media) -> Callable[[str], Path]:
+    """Makes a disk image of a given file name whose boot sector says that it is the medium."""
+    return lambda name: media.disk(name, MEDIUM)
 
 
 def _teller(status: Path | None, case: str) -> Callable[[str], None]:

@@ -18,7 +18,7 @@ import pytest
 from harness import __version__
 from harness.equipment import Equipment, prepare
 from harness.errors import ReportFolderError, RigFault, UsageError
-from harness.firmware import open_firmware
+from harness.firmware import open_firmware, supplied
 from harness.firmware.folder import kvmapp_within
 from harness.firmware.shipped import names
 from harness.host.pc import BIOSES, DEFAULT_BIOS, check_bios
@@ -63,6 +63,8 @@ class Choice:
     """
 
     firmware: str
+    server: Path | None
+    overlay: Path | None
     bios: str | None
     controllers: tuple[str, ...]
     keyword: str
@@ -119,7 +121,12 @@ def _validate(choice: Choice, signals: list[int]) -> int:
     chosen = _collected(choice)
     folder = ReportFolder(choice.report)
     with RunFolder() as scratch, Live() as live:
-        opened = open_firmware(choice.firmware, scratch.path / "firmware")
+        opened = supplied(
+            open_firmware(choice.firmware, scratch.path / "firmware"),
+            scratch.path / "supplied",
+            server=choice.server,
+            overlay=choice.overlay,
+        )
         _refuse_report_in_firmware(choice)
         folder.prepare()
         bios = choice.bios or DEFAULT_BIOS

@@ -44,6 +44,7 @@ def write_emmc(
     path: Path,
     *,
     kvmapp: Path,
+    overlay: Path | None = None,
     firmware_digest: str,
     boot_files: Mapping[str, bytes],
     data_partition: str,
@@ -51,8 +52,10 @@ def write_emmc(
 ) -> None:
     """Write the image for one case.
 
-    `kvmapp` becomes /kvmapp; `boot_files` maps names in /boot to contents; `media` are
-    copied to /data under their own names when the device starts. Raises ToolError, DiskFull.
+    `kvmapp` becomes /kvmapp, and what is in `overlay` is laid over the device's root;
+    `firmware_digest` stands for both of them. `boot_files` maps names in /boot to contents;
+    `media` are copied to /data under their own names when the device starts. Raises ToolError,
+    DiskFull.
     """
     if data_partition not in DATA_PARTITIONS:
         raise ValueError(f"no such data partition: {data_partition!r}")
@@ -60,7 +63,8 @@ def write_emmc(
     for medium in media:
         parts += [medium.name, medium]
     key = digest(parts)
-    base = made("emmc", key, lambda entry: _make_base(entry, kvmapp, data_partition, media))
+    trees = {"kvmapp": kvmapp} | ({"overlay": overlay} if overlay else {})
+    base = made("emmc", key, lambda entry: _make_base(entry, trees, data_partition, media))
     # Sparse in, sparse out; cp knows the fast ways of each file system.
     run_tool(
         ["cp", "--sparse=always", "--reflink=auto", str(base / "image"), str(path)],
@@ -76,14 +80,17 @@ def write_emmc(
             run_tool(["mcopy", "-Q", "-i", f"{path}@@{BOOT_START}", *files, "::"], package="mtools")
 
 
-def _make_base(entry: Path, kvmapp: Path, data_partition: str, media: Sequence[Path]) -> None:
+def _make_base(
+    entry: Path, trees: Mapping[str, Path], data_partition: str, media: Sequence[Path]
+) -> None:
     with disk("the eMMC image"):
         boot, root, data = (entry / name for name in ("boot", "root", "data"))
         _allocate(boot, BOOT_SIZE)
         run_tool(["mkfs.vfat", "-n", "BOOT", str(boot)], package="dosfstools")
 
         tree = entry / "tree"
-        shutil.copytree(kvmapp, tree / "kvmapp", symlinks=True)
+        for name, source in trees.items():
+            shutil.copytree(source, tree / name, symlinks=True)
         (tree / "media").mkdir()
         for medium in media:
             shutil.copy(medium, tree / "media")

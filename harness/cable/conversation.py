@@ -49,6 +49,7 @@ from harness.observation import (
     Plugged,
     ScsiCommand,
     ScsiReply,
+    ServerAnswered,
     Stalled,
     Unplugged,
     sector_digest,
@@ -452,6 +453,9 @@ def transcript(stream: Iterable[Observation]) -> str:
                 text = "the cable is mended"
             case CableBent():
                 text = f"the cable bends {o.how}"
+            case ServerAnswered():
+                lines.append(f"{o.at:+10.6f}  the device's server: {o.request}: {o.answer}")
+                continue
             case InterruptPolling():
                 text = (
                     f"endpoint {o.endpoint:02X} is polled: interface {o.interface}, class "

@@ -370,6 +370,21 @@ class Relay:
         """
         self._do(lambda: self._host_left("the cable was pulled out of the host"))
 
+    def wait_reset(self, deadline: Deadline) -> None:
+        """Wait until the device has been reset after the host that left last.
+
+        A gadget that is unbound while the VM's kernel resets it takes that kernel minutes: each
+        question to a device that has forgotten its address is waited out (drivers/usb/core/hub.c,
+        hub_port_init, initial_descriptor_timeout). Raises DeadlineExpired, and CableError (or
+        DiskFull) when the cable broke.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._goodbyes or self.problem, deadline.remaining())
+            if self.problem:
+                raise self.problem
+            if self._goodbyes:
+                raise deadline.failure()
+
     def wait_plugged(self, deadline: Deadline) -> Plugged:
         """Wait until the gadget's device_connect has been written to the host's socket.
 

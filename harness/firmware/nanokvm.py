@@ -20,3 +20,7 @@ GADGET = "/sys/kernel/config/usb_gadget/g0"
 
 DATA_PARTITION = "/dev/mmcblk0p3"
 """The device's own data (exFAT, mounted on /data): never a host's business."""
+
+SERVER_IN_TREE = "server/NanoKVM-Server"
+"""The device's own server, within the folder that is /kvmapp; its init script S95nanokvm starts
+it from there."""

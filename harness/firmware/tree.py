@@ -18,6 +18,7 @@ from harness.firmware.copying import LIMITS, Limits, copy_tree
 from harness.firmware.entries import show
 from harness.firmware.folder import digest, folder_entries, kvmapp_within, state_of
 from harness.firmware.nanokvm import INIT_SCRIPT_IN_TREE
+from harness.firmware.program import why_not
 from harness.firmware.shipped import names, shipped, shipped_entries
 
 
@@ -37,8 +38,15 @@ class Firmware:
     """SHA-256 over names, executable bits, link targets and bytes (`folder.digest`)."""
     commit: str | None = None
     """The git commit it comes from, if known."""
+    overlay: Path | None = None
+    """A private copy of what is laid over the device's root besides."""
     dirty: bool = False
     """Whether it is other than what that commit holds: changed, or with files of its own."""
+
+    @property
+    def without_server(self) -> str:
+        """Why no server of its own can be run, or "" when one can."""
+        return why_not(self.kvmapp)
 
     @property
     def init_script(self) -> Path:
@@ -65,7 +73,7 @@ def open_firmware(spec: str, workdir: Path, limits: Limits = LIMITS) -> Firmware
     try:
         commit, dirty = _copy(spec, kvmapp, limits)
         _require_init_script(kvmapp)
-        return Firmware(spec, kvmapp, digest(kvmapp), commit, dirty)
+        return Firmware(spec, kvmapp, digest(kvmapp), commit, dirty=dirty)
     except BaseException as error:
         shutil.rmtree(kvmapp, ignore_errors=True)
         if isinstance(error, FirmwareError):

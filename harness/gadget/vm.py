@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -71,6 +72,9 @@ DIGIT_1 = bytes((0, 0, 0x1E, 0, 0, 0, 0, 0))
 NO_KEYS = bytes(8)
 """The report of a keyboard of which no key is down."""
 
+_FIRST_LUN = "/sys/kernel/config/usb_gadget/*/configs/*/*/lun.0"
+"""The shell expands no patterns behind ">"."""
+
 KEYBOARD = "/dev/hidg0"
 """The first HID function's device: on every device that is known here, the keyboard."""
 
@@ -81,11 +85,19 @@ class Lun:
 
     `backing` begins with what lun.N/file holds and is followed through links, loop and dm to
     the end: "block:MAJOR:MINOR:NAME", "file", or "unknown" where the name leads to neither
-    (any more). It is empty for an empty drive.
+    (any more). It is empty for an empty drive. `read_only` and `cdrom` are its attributes
+    (Documentation/ABI/testing/configfs-usb-gadget-mass-storage).
     """
 
     name: str
     backing: tuple[str, ...]
+    read_only: bool = False
+    cdrom: bool = False
+
+    @property
+    def file(self) -> str:
+        """What lun.N/file holds; "" for an empty drive."""
+        return self.backing[0] if self.backing else ""
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,8 @@ class GadgetVm:
         """What is written into that folder while it runs."""
         self._migration = Migration()
         self._died: str | None = None
+        self.served = False
+        """Whether its own server was started."""
         self.on_left: Callable[[], None] = lambda: None
         """Called, from another thread, when the gadget has left the cable."""
         self._plugs = threading.Condition()
@@ -254,8 +268,9 @@ class GadgetVm:
         luns = []
         for what, rest in (pair for pair in words if len(pair) == 2):
             if what == "lun":
-                name, *steps = rest.split(" -> ")
-                luns.append(Lun(name, tuple(steps)))
+                told, *steps = rest.split(" -> ")
+                name, read_only, cdrom = told.split(" ")
+                luns.append(Lun(name, tuple(steps), read_only == "1", cdrom == "1"))
         return Configfs(
             # Of several gadgets the one that is bound.
             udc=next((w[1].strip() for w in words if w[0] == "udc" and "".join(w[1:]).strip()), ""),
@@ -310,12 +325,40 @@ class GadgetVm:
     def _is_there(self) -> bool:
         return self._plugged is not None and self._plugged.bound == self._bound
 
+    def shell(self, command: str, seconds: float, what: str) -> Answer:
+        """Run a command line on the device that may take so long, and wait for its end.
+
+        Raises as `run_init_script` does.
+        """
+        return self._run(command, Deadline.after(seconds, what))
+
     def unbind(self) -> None:
         """Take the gadget off its USB controller, as a device's server does on "reset usb".
 
         Raises as `run_init_script` does.
         """
         self._check("/lib/bootgate/binding off", "the gadget to leave its controller")
+
+    def fill(self, file: str) -> None:
+        """Write a path into the first LUN's attribute "file"; "" empties it.
+
+        Raises as `run_init_script` does.
+        """
+        command = f'set -- {_FIRST_LUN}; echo {shlex.quote(file)} >"$1/file"'
+        self._check(command, "the gadget's first LUN")
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder on the device. Raises as `run_init_script` does."""
+        self._check(f"mkdir {shlex.quote(path)}", "a folder on the device")
+
+    def make_link(self, path: str, target: str) -> None:
+        """Make a symbolic link on the device. Raises as `run_init_script` does."""
+        self._check(f"ln -s {shlex.quote(target)} {shlex.quote(path)}", "a link on the device")
+
+    def left(self) -> tuple[str, ...]:
+        """What is there of the gadget (images/gadget_vm/state), a line each."""
+        text = self._check("/lib/bootgate/state left", "what is left of the gadget")
+        return tuple(text.splitlines())
 
     def bind(self) -> None:
         """Put it back."""
@@ -364,10 +407,10 @@ class GadgetVm:
         if self._died is not None or not self._qemu.running:
             return
         logs = "cat /run/init.log /run/usbip.log /run/usbredirect.log 2>/dev/null"
-        for name, command in (
-            ("gadget-configfs.txt", "/lib/bootgate/state all"),
-            ("gadget-init.log", logs),
-        ):
+        wanted = [("gadget-configfs.txt", "/lib/bootgate/state all"), ("gadget-init.log", logs)]
+        if self.served:
+            wanted.append(("gadget-server.log", "cat /run/server.log"))
+        for name, command in wanted:
             try:
                 text = self._run(command, Deadline.after(SHELL_SECONDS, name)).text
             except BootgateError:

@@ -26,7 +26,7 @@ class Debugger:
     """The stub's client. `close` it before its QEMU."""
 
     def __init__(self, channel: socket.socket, address: int, met: Callable[[], None]) -> None:
-        """Have the stopped machine stop at the linear `address`, the first time it gets there.
+        """Have the stopped machine stop at the linear `address`, the next time it gets there.
 
         `met` is called from another thread then, with the machine stopped; when it returns
         the breakpoint is gone and the machine runs on. Raises QemuError.
@@ -35,6 +35,8 @@ class Debugger:
         self._address = address
         self._met = met
         self._pending = b""
+        self._armed = True
+        self._answered = threading.Event()
         channel.settimeout(ANSWER_SECONDS)
         self._ask(f"Z1,{address:x},1")
         self._acknowledge()
@@ -42,19 +44,32 @@ class Debugger:
         self._thread = threading.Thread(target=self._listen, name="debugger", daemon=True)
         self._thread.start()
 
+    def arm(self) -> None:
+        """Have the stopped machine stop there once more, if it has been there.
+
+        Raises QemuError.
+        """
+        if self._armed:
+            return
+        self._armed = True
+        self._answered.clear()
+        self._send(f"Z1,{self._address:x},1")
+        if not self._answered.wait(ANSWER_SECONDS):
+            raise QemuError(f"the host's gdb stub said nothing for {ANSWER_SECONDS:g} s")
+        self._acknowledge()
+
     def _listen(self) -> None:
         with contextlib.suppress(OSError, QemuError):
-            while (packet := self._packet()) and not packet.startswith(BREAKPOINT_STOP):
-                pass
-            if not packet:
-                return
-            self._acknowledge()
-            self._met()
-            self._ask(f"z1,{self._address:x},1")
-            self._acknowledge()
-            self._send("c")
-            while self._packet():
-                pass
+            while packet := self._packet():
+                if packet == "OK":  # what `arm` waits for
+                    self._answered.set()
+                elif packet.startswith(BREAKPOINT_STOP):
+                    self._acknowledge()
+                    self._met()
+                    self._ask(f"z1,{self._address:x},1")
+                    self._acknowledge()
+                    self._armed = False
+                    self._send("c")
 
     def _ask(self, request: str) -> None:
         self._send(request)

@@ -175,11 +175,8 @@ class Pc:
                     on_event=self._on_event,
                 )
             )
-            self._stack.enter_context(
-                contextlib.closing(
-                    Debugger(self._qemu.channel("gdb"), BOOT_SECTOR, self._handed_over)
-                )
-            )
+            self._debugger = Debugger(self._qemu.channel("gdb"), BOOT_SECTOR, self._handed_over)
+            self._stack.enter_context(contextlib.closing(self._debugger))
             self._log = BiosLog(self._stack.enter_context(self._qemu.channel("debug")), recorder)
             self.cable: socket.socket | None = self._qemu.channel("cable") if cable else None
             if exact:
@@ -208,6 +205,13 @@ class Pc:
         self._recorder.release()
         self._powered = self._qemu.starved(self._processor)
         self._go_on()
+
+    def boot_again(self) -> None:
+        """Press the reset button of a PC that has booted: a warm boot. Raises QemuError."""
+        self.hold()
+        self._debugger.arm()
+        self.reset()
+        self.let_go()
 
     def look(self, trim: Callable[[Frozen, Callable[[int], bytes]], Frozen] | None) -> None:
         """Observe processor and next device, and with `trim` all of the processor's state.

@@ -49,4 +49,5 @@ class Case:
         shown = escaped_lines(text)
         with disk("the evidence"):
             (self.evidence / name).write_text(shown, encoding="utf-8", errors="backslashreplace")
-        self.record.evidence.append(name)
+        if name not in self.record.evidence:
+            self.record.evidence.append(name)

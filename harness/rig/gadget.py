@@ -13,13 +13,16 @@ from harness.cable.direct import Direct
 from harness.cable.pyusb import Backend
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
-from harness.errors import CableError, EndpointCollision, FirmwareFault, RigFault
-from harness.firmware import Firmware, Gate, Shape, boot_files
+from harness.errors import CableError, EndpointCollision, FirmwareFault, NotJudged, RigFault
+from harness.firmware import Firmware, Gate, Server, Shape, boot_files
+from harness.gadget.http import ShellTransport, start_server
 from harness.gadget.vm import Configfs, GadgetVm, Lun
-from harness.observation import DeviceDied, GadgetState, Unplugged
+from harness.observation import DeviceDied, GadgetState, ServerAnswered, Unplugged
+from harness.owner import printable
 from harness.probe.bulk_only import Drive
 from harness.qemu import starved
 from harness.rig.case import Case
+from harness.rig.server import DeviceServer
 from images.emmc import write_emmc
 
 PLUG_SECONDS = 30.0
@@ -42,6 +45,9 @@ class Gadget:
         self.script = "it was not started"
         self._power_on: Callable[[Path], GadgetVm]
         self._gate = Gate.ABSENT
+        self._firmware = case.equipment.firmware
+        self._server: DeviceServer | None = None
+        self._drive_promised = False
         self._lives = 0
 
     def start(
@@ -62,13 +68,14 @@ class Gadget:
         an observation; what the rig fails at raises RigFault.
         """
         case = self._case
-        firmware = firmware or case.equipment.firmware
+        self._firmware = firmware = firmware or case.equipment.firmware
         case.record.data_partition = data_partition
         self._power_off()
         emmc = case.scratch / "emmc"
         write_emmc(
             emmc,
             kvmapp=firmware.kvmapp,
+            overlay=firmware.overlay,
             firmware_digest=firmware.digest,
             boot_files=boot_files(shape, gate, extra),
             data_partition=data_partition,
@@ -91,13 +98,18 @@ class Gadget:
         self._power_on, self._gate = power_on, gate
         self._vm = power_on(self._new_life())
         self._run_script(self._vm)
-        case.recorder.add(
+        self._observe(gate.promises_drive)
+
+    def _observe(self, drive_promised: bool) -> None:
+        """Put what the firmware has built into the stream."""
+        self._drive_promised = drive_promised
+        self._case.recorder.add(
             lambda at: GadgetState(
                 at,
                 self.state.udc,
                 self.state.functions,
                 tuple(lun.name for lun in self.state.luns),
-                gate.promises_drive,
+                drive_promised,
             )
         )
 
@@ -142,7 +154,7 @@ class Gadget:
         gone()
         self._case.record.evidence.extend(map(self._named, self._vm.logs))
         self._vm.close()
-        self._vm = None
+        self._vm = self._server = None
         self.state, self.collision = Configfs("", (), ()), None
 
     def _new_life(self) -> Path:
@@ -177,6 +189,88 @@ class Gadget:
         self._vm.bind()
         self.state = self._vm.configfs()
 
+    def serve(self) -> DeviceServer:
+        """The device's own server, started if it does not run yet.
+
+        Raises NotJudged when the firmware has none, ServerFault when it does not come up, else as
+        `luns` does.
+        """
+        assert self._vm is not None
+        if self._server is None:
+            case = self._case
+            if why := self._firmware.without_server:
+                raise NotJudged(why)
+            if not self.state.udc:
+                raise FirmwareFault(f"there is no gadget for a server to drive; {self.script}")
+            case.say("device: its server starts")
+            start_server(self._vm)
+            self._server = DeviceServer(Server(ShellTransport(self._vm), self._told), self)
+        return self._server
+
+    def _told(self, request: str, answer: str) -> None:
+        self._case.say(f"device: {printable(request, 70)}")
+        said = printable(answer, 400)
+        self._case.recorder.add(lambda at: ServerAnswered(at, printable(request, 400), said))
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The functions of the gadget, in its order, as configfs says now. Raises as `luns`."""
+        assert self._vm is not None
+        self.state = self._vm.configfs()
+        return self.state.functions
+
+    def left(self) -> tuple[str, ...]:
+        """What is there of the gadget, a line each: folders and links in configfs, the functions'
+        devices, what is mounted, what runs. Raises as `luns` does."""
+        assert self._vm is not None
+        return self._vm.left()
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder on the device. Raises as `luns` does."""
+        assert self._vm is not None
+        self._vm.make_folder(path)
+
+    def make_link(self, path: str, target: str) -> None:
+        """Make a symbolic link on the device. Raises as `luns` does."""
+        assert self._vm is not None
+        self._vm.make_link(path, target)
+
+    def put_in_drive(self, file: str) -> None:
+        """Write `file` into the first LUN, past the server; "" takes out what is in it.
+
+        Raises RigFault when the kernel does not take it, else as `luns` does.
+        """
+        assert self._vm is not None
+        self._vm.fill(file)
+        self.state = self._vm.configfs()
+
+    @contextlib.contextmanager
+    def changing(self, promise: Callable[[], bool] | None = None) -> Iterator[None]:
+        """While its server does something to the gadget; then that is on the cable again.
+
+        `promise`: afterwards, whether there has to be a drive; None if that is as before. Raises
+        EndpointCollision for a limit of the rig, else as `luns` does.
+        """
+        self.hurry(True)
+        try:
+            if self.relay is not None:
+                self.relay.wait_reset(Deadline.after(PLUG_SECONDS, "the gadget to be reset"))
+            yield
+            self._changed(self._drive_promised if promise is None else promise())
+        except CableError:
+            self.check_alive()  # or it is the device that broke it
+            raise
+        finally:
+            self.hurry(False)
+
+    def _changed(self, drive_promised: bool) -> None:
+        """Observe what the device's server has made of the gadget, once it is on the cable."""
+        assert self._vm is not None
+        self.state = self._vm.configfs()
+        if self.state.udc:
+            self._vm.wait_enumerated()
+        self._observe(drive_promised)
+
     @property
     def running(self) -> bool:
         """Whether the device was started."""
@@ -197,6 +291,11 @@ class Gadget:
             return ()
         self.state = self._vm.configfs()
         return self.state.luns
+
+    @property
+    def drive_lun(self) -> Lun | None:
+        """The LUN that the device's server drives, lun.0 of its first drive. Raises as `luns`."""
+        return next((lun for lun in self.luns if lun.name.endswith("/lun.0")), None)
 
     def check_alive(self) -> None:
         """Raise FirmwareFault when the device has switched itself off or restarted."""

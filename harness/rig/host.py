@@ -193,6 +193,41 @@ class Host:
             _check_seen(stream, outcome, must_ask_drive, starving.part)
         return boot
 
+    def warm_boot(self) -> Boot:
+        """Reset the PC that `boot` has booted, and watch it as that does.
+
+        What the stream holds of the boot before does not count. Raises as `boot` does.
+        """
+        case, pc, relay = self._case, self._pc, self._gadget.relay
+        assert pc is not None
+        assert relay is not None
+        before = case.recorder.seen()
+        known = tuple(o for o in before if isinstance(o, GadgetState | DeviceDied))
+        starving, starved = _Starving(self._gadget), pc.starved
+        case.say("host: warm reset")
+        self._gadget.hurry(True)
+        started = time.monotonic()
+        pc.boot_again()
+        try:
+            outcome, judged = self._watch(pc, relay, CASE_SECONDS, None, since=len(before))
+        finally:
+            self._gadget.hurry(False)
+        case.record.boot_seconds = round(time.monotonic() - started, 3)
+        case.record.outcome = outcome
+        boot = Boot(
+            outcome,
+            known + case.recorder.seen()[len(before) :],
+            judged - len(before) + len(known),
+            self._gadget.state.luns,
+            case.record.data_partition,
+            self._gadget.script,
+            pc.starved - starved,
+        )
+        case.keep("explain.txt", boot.explain() + "\n")
+        if self._gadget.plugged:
+            _check_seen(boot.stream[: boot.judged], outcome, True, starving.part)
+        return boot
+
     def _run(
         self,
         controller: str,
@@ -564,7 +599,8 @@ def _check_seen(
             f"the host gave up on a request that never came to the cable ({lost}; "
             f"{outcome}): {TOO_BUSY}"
         )
-    promised = any(isinstance(o, GadgetState) and o.drive_promised for o in stream)
+    states = [o for o in stream if isinstance(o, GadgetState)]
+    promised = bool(states) and states[-1].drive_promised
     if not (must_ask_drive and promised):
         return
     if late := slow_answer(stream):

@@ -33,6 +33,7 @@ from harness.firmware import (
     rough,
     shipped,
 )
+from harness.firmware.folder import digest
 from harness.outcome.catalogue import REQUIREMENTS
 
 SCRIPT = "system/init.d/S03usbdev"
@@ -928,8 +929,28 @@ BEHIND = {
 """They leave a program behind, and differ only in what that does later."""
 
 
+IN_THE_SERVER = {
+    f"faults/{name}"
+    for name in (
+        *("unmount_falls_back", "toggle_falls_back", "mounted_names_partition"),
+        *("cdrom_ignored", "always_cdrom", "kind_by_name", "cdrom_left_behind"),
+        *("old_medium_stays", "paths_unchecked", "emptied_first"),
+        *("switched_off_stays", "toggle_leaves_a_watcher"),
+    )
+}
+"""Their boot script is that of fixed."""
+
+
 def test_every_seeded_fault_is_in_the_table() -> None:
-    assert {*BACKING, *BEHIND} == {*shipped(), *faults()}
+    assert {*BACKING, *BEHIND, *IN_THE_SERVER} == {*shipped(), *faults()}
+
+
+@pytest.mark.parametrize("name", sorted(IN_THE_SERVER))
+def test_a_fault_in_the_server_leaves_the_boot_script_alone(name: str, tmp_path: Path) -> None:
+    fixed = open_firmware("fixed", tmp_path / "fixed").kvmapp
+    tree = open_firmware(name, tmp_path / "tree").kvmapp
+    assert digest(tree / "system") == digest(fixed / "system")
+    assert digest(tree / "server") != digest(fixed / "server")
 
 
 @pytest.mark.parametrize("name", BACKING)

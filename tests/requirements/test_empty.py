@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from harness.errors import NotJudged
 from harness.firmware import Gate, Shape
+from harness.firmware.nanokvm import DATA_PARTITION
 from harness.host.pc import BIOSES, CONTROLLERS, DEFAULT_BIOS
 from harness.outcome.cost import LIMIT_SECONDS, Spent, account, cost, told
-from harness.outcome.kinds import NEXT_DEVICE, Booted, Outcome
+from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, Outcome
 from harness.outcome.moments import Moment
+from harness.owner import printable
 from harness.plugin import full, requirement
 from harness.probe.checks import EMPTY_6, Held
 from harness.probe.run import findings
-from harness.rig import Rig
+from harness.rig import Boot, Rig
 from images.emmc import DATA_PARTITIONS
+from images.medium import Media
 
 # What another partition does to a host does not depend on its controller; nor does what the factory
 # shape adds, but for the newest.
@@ -46,6 +51,9 @@ ASKED_DIRECTLY = [
 ]
 """What is on the data partition matters only to a firmware that shows it, and that shows."""
 
+SERVED = [pytest.param(c, marks=() if c in ("ehci", "xhci") else full) for c in CONTROLLERS]
+"""What the server made of the drive differs between controllers least."""
+
 OTHER_CONTROLLERS = [pytest.param(c, marks=full) for c in CONTROLLERS if c != "ehci"]
 """Beside EHCI, which `fast_controller` is unless the user says otherwise."""
 
@@ -62,10 +70,7 @@ def test_host_goes_on_past_an_empty_drive(
     rig: Rig, shape: Shape, data_partition: str, controller: str
 ) -> None:
     rig.gadget.start(gate=Gate.EMPTY, shape=shape, data_partition=data_partition)
-    boot = rig.host.boot(controller)
-    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
-    assert boot.asked.heard_empty, "the drive never said that it has no medium (02/3A)"
-    assert boot.asked.removable, "an empty drive that is not removable (INQUIRY: RMB=0)"
+    assert_passed_by(rig.host.boot(controller))
 
 
 @requirement("EMPTY-1")
@@ -77,6 +82,54 @@ def test_a_gate_file_of_one_line_feed_chooses_nothing(
     boot = rig.host.boot(fast_controller)
     assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
     assert boot.asked.heard_empty, "the drive never said that it has no medium (02/3A)"
+
+
+IMAGE = "/data/boot.img"
+
+
+@requirement("EMPTY-2")
+@pytest.mark.parametrize("controller", SERVED)
+def test_host_goes_on_after_an_unmount(
+    rig: Rig, boot_image: Callable[[str], Path], controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, media=[boot_image("boot.img")])
+    server = rig.gadget.serve()
+    server.mount(IMAGE)
+    server.unmount()
+    assert_passed_by(rig.host.boot(controller))
+
+
+@requirement("EMPTY-2")
+@pytest.mark.parametrize(
+    "cdrom", [pytest.param(False, id="warm"), pytest.param(True, id="warm_cdrom")]
+)
+def test_host_that_was_on_goes_on_after_an_unmount(
+    rig: Rig, media: Media, cdrom: bool, fast_controller: str
+) -> None:
+    """The host is on while the medium is taken out, and is reset then."""
+    image = media.iso("boot.img", MEDIUM) if cdrom else media.disk("boot.img", MEDIUM)
+    rig.gadget.start(gate=Gate.EMPTY, media=[image])
+    server = rig.gadget.serve()
+    server.mount(IMAGE, cdrom=cdrom)
+    before = rig.host.boot(fast_controller)
+    if before.outcome != Booted(MEDIUM):
+        raise NotJudged(f"with the image mounted the host {before.outcome}")
+    server.unmount()
+    assert_passed_by(rig.host.warm_boot())
+
+
+@requirement("EMPTY-3")
+@pytest.mark.parametrize("controller", SERVED)
+def test_host_goes_on_past_a_drive_that_the_server_switched_on(rig: Rig, controller: str) -> None:
+    rig.gadget.start(gate=Gate.ABSENT)
+    rig.gadget.serve().toggle_disk()
+    assert_passed_by(rig.host.boot(controller))
+
+
+def assert_passed_by(boot: Boot) -> None:
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+    assert boot.asked.heard_empty, "the drive never said that it has no medium (02/3A)"
+    assert boot.asked.removable, "an empty drive that is not removable (INQUIRY: RMB=0)"
 
 
 @requirement("EMPTY-4")
@@ -143,6 +196,24 @@ def test_the_drive_itself_says_that_it_is_empty(
 # EHCI, on which SeaBIOS waits for nothing, and one on which it waits for an answer that it has.
 TIMED = [pytest.param(c, marks=() if c in ("ehci", "xhci") else full) for c in CONTROLLERS]
 TIMES = 3
+
+
+@requirement("EMPTY-8")
+def test_nothing_chosen_is_nothing_mounted(
+    rig: Rig, boot_image: Callable[[str], Path], fast_controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, media=[boot_image("boot.img")])
+    server = rig.gadget.serve()
+    told = {"in its factory state": server.mounted()}
+    server.mount(IMAGE)
+    server.unmount()
+    told["after an unmount"] = server.mounted()
+    rig.gadget.put_in_drive(DATA_PARTITION)
+    told["as an older release leaves it"] = server.mounted()
+    rig.gadget.put_in_drive("")
+    rig.host.boot(fast_controller, must_ask_drive=False)
+    wrong = [f"{when} it says {printable(file)}" for when, file in told.items() if file]
+    assert not wrong, f"asked what is mounted, {'; '.join(wrong)}"
 
 
 @requirement("EMPTY-7")

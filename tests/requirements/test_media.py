@@ -10,8 +10,9 @@ import pytest
 from harness.firmware import Gate
 from harness.host.pc import CONTROLLERS
 from harness.outcome.kinds import MEDIUM, Booted
-from harness.plugin import requirement
+from harness.plugin import early, full, requirement
 from harness.rig import Rig
+from images.medium import Media
 
 
 @requirement("MEDIA-1")
@@ -32,3 +33,74 @@ def test_an_image_with_a_blank_in_its_name_boots(
     rig.gadget.start(gate=Gate.path(f"/data/{name}"), media=[boot_image(name)])
     boot = rig.host.boot(fast_controller)
     assert boot.outcome == Booted(MEDIUM), boot.explain()
+
+
+IN_DRIVE = {
+    "disk": ("a.img", False, "disk-a"),
+    "other_disk": ("b.img", False, "disk-b"),
+    "cdrom": ("c.iso", True, "cdrom-c"),
+    "hybrid_as_cdrom": ("h.iso", True, "hybrid-cdrom"),
+    "hybrid_as_disk": ("h.iso", False, "hybrid-disk"),
+}
+"""An image's name, whether it is mounted as a CD-ROM, and what says that it was booted."""
+
+
+def all_media(media: Media) -> list[Path]:
+    return [
+        media.disk("a.img", "disk-a"),
+        media.disk("b.img", "disk-b"),
+        media.iso("c.iso", "cdrom-c"),
+        media.iso("h.iso", "hybrid-cdrom", "hybrid-disk"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "controller"),
+    [
+        pytest.param(
+            *(kind, controller),
+            id=f"{kind}-{controller}",
+            marks=[requirement(name), *([] if controller in ("ehci", "xhci") else [full])],
+        )
+        for name, kind in (
+            ("MEDIA-2", "cdrom"),
+            ("MEDIA-3", "disk"),
+            ("MEDIA-4", "hybrid_as_cdrom"),
+            ("MEDIA-4", "hybrid_as_disk"),
+        )
+        for controller in CONTROLLERS
+    ],
+)
+def test_a_mounted_medium_boots(rig: Rig, media: Media, kind: str, controller: str) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, media=all_media(media))
+    name, cdrom, label = IN_DRIVE[kind]
+    rig.gadget.serve().mount(f"/data/{name}", cdrom=cdrom)
+    boot = rig.host.boot(controller)
+    assert boot.outcome == Booted(label), boot.explain()
+
+
+CHANGES = ("disk", "other_disk", "cdrom", "hybrid_as_disk", "hybrid_as_cdrom", "disk")
+"""From any kind to any kind: each pair of neighbours is a change."""
+
+
+@early
+@requirement("MEDIA-5")
+@pytest.mark.parametrize(
+    "unmounted", [pytest.param(False, id="at_once"), pytest.param(True, id="after_an_unmount")]
+)
+def test_the_new_medium_boots(
+    rig: Rig, media: Media, unmounted: bool, fast_controller: str
+) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, media=all_media(media))
+    server = rig.gadget.serve()
+    for i, kind in enumerate(CHANGES):
+        name, cdrom, label = IN_DRIVE[kind]
+        server.mount(f"/data/{name}", cdrom=cdrom)
+        server.check_told(f"/data/{name}", cdrom=cdrom)
+        if i < len(CHANGES) - 1:
+            outcome = rig.host.rehearse(fast_controller).outcome
+            assert outcome == Booted(label), f"{outcome}, with {kind} mounted as change {i}"
+            if unmounted:
+                server.unmount()
+    boot = rig.host.boot(fast_controller)
+    assert boot.outcome == Booted(label), boot.explain()

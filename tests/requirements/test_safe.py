@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import NotJudged
+from harness.errors import NotJudged, Refused
 from harness.firmware import Gate, Shape
+from harness.firmware.nanokvm import DATA_PARTITION
 from harness.gadget.vm import Lun
+from harness.outcome.kinds import MEDIUM, Booted
+from harness.owner import printable
 from harness.plugin import requirement
 from harness.rig import Rig
+from images.medium import Media
 
 # The factory shape's virtual USB controller has room for any number of LUNs.
 GATES = [
@@ -47,3 +51,52 @@ def assert_no_block_device(luns: Sequence[Lun]) -> None:
         assert not any(s.startswith("block:") for s in lun.backing), (
             f"{lun.name} is backed by a block device of the device: {steps}"
         )
+
+
+IMPOSSIBLE = {
+    "no such file": "/data/gone.img",
+    "a folder": "/data/folder.img",
+    "an empty file": "/data/empty.img",
+    "a file outside /data": "/boot/outside.img",
+    "a file outside /data, by way of it": "/data/../boot/outside.img",
+    "a link that leads out of /data": "/data/link.img",
+    "a name with a line feed": "/data/boot.img\n",
+    "the data partition": DATA_PARTITION,
+}
+
+
+@requirement("SAFE-4")
+@pytest.mark.parametrize("cdrom", [pytest.param(False, id="disk"), pytest.param(True, id="cdrom")])
+def test_a_medium_that_cannot_be_is_refused(
+    rig: Rig, media: Media, cdrom: bool, fast_controller: str
+) -> None:
+    """With a medium in the drive, which has to stay there."""
+    images = [media.disk("boot.img", MEDIUM), media.file("empty.img", b"")]
+    rig.gadget.start(
+        gate=Gate.path("/data/boot.img"),
+        data_partition="ext4",  # exFAT has no links
+        media=images,
+        extra={"outside.img": images[0].read_bytes()},
+    )
+    rig.gadget.make_folder("/data/folder.img")
+    rig.gadget.make_link("/data/link.img", "/boot/outside.img")
+    server = rig.gadget.serve()
+    before = rig.gadget.luns
+    wrong = []
+    for what, file in IMPOSSIBLE.items():
+        try:
+            server.mount(file, cdrom=cdrom)
+            wrong.append(f"{what} was mounted")
+        except Refused:
+            pass
+        if rig.gadget.luns != before:
+            wrong.append(f"{what} was asked for, and the drive {told(rig.gadget.luns)} since")
+            server.mount("/data/boot.img")
+    boot = rig.host.boot(fast_controller)
+    assert not wrong, "; ".join(wrong)
+    assert boot.outcome == Booted(MEDIUM), boot.explain()
+
+
+def told(luns: Sequence[Lun]) -> str:
+    held = [printable(lun.file, 100) or "nothing" for lun in luns]
+    return f"holds {' and '.join(held)}" if held else "is gone"

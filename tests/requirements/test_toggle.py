@@ -2,17 +2,69 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import pytest
 
 from harness.errors import NotJudged
-from harness.firmware import Gate
+from harness.firmware import Gate, Shape
 from harness.host.pc import CONTROLLERS
 from harness.outcome.kinds import NEXT_DEVICE, Booted
-from harness.plugin import full, requirement
+from harness.owner import printable
+from harness.plugin import early, full, requirement
 from harness.rig import Rig
 
 # There is no drive: what is left to go wrong differs between the oldest controllers least.
 SITUATIONS = [pytest.param(c, marks=() if c in ("ehci", "xhci") else full) for c in CONTROLLERS]
+
+
+@requirement("TOGGLE-1")
+@pytest.mark.parametrize("controller", SITUATIONS)
+def test_host_boots_when_the_server_switched_the_disk_off(rig: Rig, controller: str) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, shape=Shape.FACTORY)
+    server = rig.gadget.serve()
+    before = rig.gadget.functions
+    (on,) = server.toggle_disk()
+    after = rig.gadget.functions
+    boot = rig.host.boot(controller)
+    assert not on, "the disk was switched off, and the server says that it is on"
+    assert after == without_drive(before), f"{said(before)} became {said(after)}"
+    assert boot.outcome == Booted(NEXT_DEVICE), boot.explain()
+
+
+TIMES = 50
+
+
+@early
+@requirement("TOGGLE-2")
+def test_switching_leaves_nothing_behind(rig: Rig, fast_controller: str) -> None:
+    """The first round makes what stays for good, such as the function that is not used."""
+    rig.gadget.start(gate=Gate.EMPTY)
+    server = rig.gadget.serve()
+    said_on = server.toggle_disk(2)
+    before = rig.gadget.left()
+    said_on += server.toggle_disk(2 * TIMES - 2)
+    after = rig.gadget.left()
+    boot = rig.host.boot(fast_controller)
+    assert said_on == [False, True] * TIMES, f"the server said of each round: {said_on}"
+    assert not changes(before, after), f"after {TIMES} rounds: {changes(before, after)}"
+    assert boot.asked.asked_the_drive, f"after {TIMES} rounds the drive answers nothing"
+
+
+def without_drive(functions: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in functions if not name.startswith("mass_storage"))
+
+
+def said(functions: Sequence[str]) -> str:
+    return ", ".join(map(printable, functions)) or "nothing"
+
+
+def changes(before: Sequence[str], after: Sequence[str]) -> str:
+    gone, new = Counter(before) - Counter(after), Counter(after) - Counter(before)
+    told = [f"{printable(line, 200)} is gone" for line in gone.elements()]
+    told += [f"{printable(line, 200)} is new" for line in new.elements()]
+    return "; ".join(told)
 
 
 @requirement("TOGGLE-3")

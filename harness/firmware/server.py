@@ -1,0 +1,136 @@
+"""The device's own server, as its web page drives it: HTTP and JSON.
+
+The calls, and what they mean, are read from NanoKVM's public sources (server/service/storage,
+server/service/vm): each answer is {"code": 0, "msg": "success", "data": ...}, with another code
+for what was refused, and HTTP status 200 for both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from harness.errors import Refused, ServerFault
+from harness.owner import printable
+
+IMAGE = "/api/storage/image"
+MOUNT = "/api/storage/image/mount"
+MOUNTED = "/api/storage/image/mounted"
+CDROM = "/api/storage/cdrom"
+DELETE = "/api/storage/image/delete"
+VIRTUAL = "/api/vm/device/virtual"
+
+DISK_NAMES = ("media", "disk")
+"""What the virtual disk of /boot/usb.disk0 is called: "disk", but "media" by releases in which
+"disk" is a second one (server/service/vm/virtual-device.go)."""
+
+
+class Server:
+    """A client of the device's own server.
+
+    Each call raises Refused when the server says that it did not do what it was asked, and
+    ServerFault when it is gone, does not answer, or answers what its own web page could not
+    understand.
+    """
+
+    def __init__(
+        self, transport: httpx.BaseTransport, told: Callable[[str, str], None] = lambda a, b: None
+    ) -> None:
+        """`transport` leads to the device; `told` is given each request and its answer."""
+        # It never leaves the transport: the address is what a request must have.
+        self._client = httpx.Client(transport=transport, base_url="http://device", trust_env=False)
+        self._told = told
+        self._disk_name = ""
+
+    def images(self) -> list[str]:
+        """The images that it offers, by path."""
+        files = self._asked("GET", IMAGE, "the list of images")["files"]
+        # Of a Go program an empty list is null.
+        return [str(file) for file in files or ()]
+
+    def mount(self, file: str, *, cdrom: bool = False) -> None:
+        """Put an image into the drive, as a disk or as a CD-ROM."""
+        what = f"to mount {printable(file)} as a {'CD-ROM' if cdrom else 'disk'}"
+        self._ask("POST", MOUNT, what, {"file": file, "cdrom": cdrom})
+
+    def unmount(self) -> None:
+        """Take the medium out."""
+        self._ask("POST", MOUNT, "to unmount", {"file": "", "cdrom": False})
+
+    def mounted(self) -> str:
+        """The path of the image that it says is in the drive, or ""."""
+        return str(self._asked("GET", MOUNTED, "what is mounted")["file"])
+
+    def is_cdrom(self) -> bool:
+        """Whether it says that the drive is a CD-ROM drive."""
+        return bool(self._asked("GET", CDROM, "whether the drive is a CD-ROM drive")["cdrom"])
+
+    def delete(self, file: str) -> None:
+        """Delete an image."""
+        self._ask("POST", DELETE, f"to delete {printable(file)}", {"file": file})
+
+    def has_disk(self) -> bool:
+        """Whether it says that the virtual disk is on."""
+        return self._disk()[1]
+
+    def toggle_disk(self) -> bool:
+        """Switch the virtual disk on or off; whether it says that it is on now."""
+        name = self._disk_name or self._disk()[0]
+        return bool(self._asked("POST", VIRTUAL, "to toggle the disk", {"device": name})["on"])
+
+    def close(self) -> None:
+        """Ask nothing any more. May be called twice."""
+        self._client.close()
+
+    def _disk(self) -> tuple[str, bool]:
+        devices = self._asked("GET", VIRTUAL, "which virtual devices are on")
+        self._disk_name = next((n for n in DISK_NAMES if n in devices), DISK_NAMES[-1])
+        return self._disk_name, bool(devices[self._disk_name])
+
+    def _asked(
+        self, method: str, path: str, what: str, body: dict[str, Any] | None = None
+    ) -> _Data:
+        data = self._ask(method, path, what, body)
+        return _Data(data if isinstance(data, dict) else {}, what)
+
+    def _ask(self, method: str, path: str, what: str, body: dict[str, Any] | None = None) -> Any:
+        sent = "" if body is None else json.dumps(body)
+        request = f"{method} {path} {sent}".rstrip()
+        try:
+            answer = self._client.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            self._told(request, f"{type(error).__name__}: {error}")
+            raise ServerFault(f"the server was asked {what}: {printable(str(error))}") from error
+        self._told(request, f"{answer.status_code} {answer.text}")
+        if answer.status_code != httpx.codes.OK:
+            raise ServerFault(f"the server was asked {what}: HTTP status {answer.status_code}")
+        try:
+            said = answer.json()
+            code, message, data = int(said["code"]), str(said["msg"]), said.get("data")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ServerFault(
+                f"the server was asked {what}: its answer is not what its web page expects: "
+                f"{printable(answer.text, 200) or 'nothing'}"
+            ) from error
+        if code != 0:
+            raise Refused(what, code, printable(message, 200))
+        return data
+
+
+class _Data:
+    """The "data" of an answer."""
+
+    def __init__(self, data: dict[str, Any], what: str) -> None:
+        self._data = data
+        self._what = what
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._data
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._data:
+            raise ServerFault(f"the server was asked {self._what}: its answer has no {name!r}")
+        return self._data[name]

@@ -1,0 +1,89 @@
+"""The device's own server, as a user drives it, and what it says held against what is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.errors import ServerFault
+from harness.firmware import Server
+from harness.owner import printable
+
+if TYPE_CHECKING:
+    from harness.rig.gadget import Gadget
+
+
+class DeviceServer:
+    """The server of a case's device.
+
+    After each call that changes something, the gadget has been bound anew and is on the cable
+    again when it comes back. Raises Refused when the server says no, ServerFault when it says
+    what cannot be or what is not so.
+    """
+
+    def __init__(self, server: Server, gadget: Gadget) -> None:
+        """`server` of `gadget`, listening."""
+        self._server = server
+        self._gadget = gadget
+
+    def mount(self, file: str, *, cdrom: bool = False) -> None:
+        """Put an image into the drive, as a disk or as a CD-ROM."""
+        with self._gadget.changing():
+            self._server.mount(file, cdrom=cdrom)
+
+    def unmount(self) -> None:
+        """Take the medium out."""
+        with self._gadget.changing():
+            self._server.unmount()
+
+    def toggle_disk(self, times: int = 1) -> list[bool]:
+        """Switch the virtual disk on or off, so many times; whether each time it says it is on."""
+        said: list[bool] = []
+        with self._gadget.changing(lambda: said[-1]):
+            for _ in range(times):
+                said.append(self._server.toggle_disk())
+        return said
+
+    def delete(self, file: str) -> None:
+        """Delete an image."""
+        self._server.delete(file)
+
+    def mounted(self) -> str:
+        """The path of the image that it says is in the drive, or ""."""
+        return self._server.mounted()
+
+    def has_disk(self) -> bool:
+        """Whether it says that the virtual disk is on."""
+        return self._server.has_disk()
+
+    def images(self) -> list[str]:
+        """The images that it offers, by path."""
+        return self._server.images()
+
+    def check_told(self, file: str, *, cdrom: bool | None = None) -> None:
+        """Raise ServerFault unless `file` is in the drive, and the server says so too.
+
+        "" is for an empty drive; `cdrom` is whether it has to be a CD-ROM drive.
+        """
+        told, lun = self.mounted(), self._gadget.drive_lun
+        held = lun.file if lun else "no LUN"
+        if told != file or held != file:
+            raise ServerFault(
+                f"{_named(file)} was asked for; the server says {_named(told)}, lun.0/file holds "
+                f"{_named(held)}"
+            )
+        if cdrom is None or lun is None:
+            return
+        said = self._server.is_cdrom()
+        if said != cdrom or lun.cdrom != cdrom:
+            raise ServerFault(
+                f"{_named(file)} was to be a {_kind(cdrom)}; the server says {_kind(said)}, "
+                f"lun.0/cdrom {_kind(lun.cdrom)}"
+            )
+
+
+def _named(file: str) -> str:
+    return printable(file, 200) or "nothing"
+
+
+def _kind(cdrom: bool) -> str:
+    return "CD-ROM" if cdrom else "disk"

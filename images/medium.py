@@ -1,0 +1,72 @@
+"""Media: what can be in the virtual drive. Made without root, ISO images by xorriso."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from harness.owner import disk, run_tool
+from images.cache import digest, made
+from images.payload import marker_sector, write_boot_disk
+
+ISO_FILL = 1 << 20
+"""Bytes of a file in each ISO image: SeaBIOS refuses a CD-ROM of less than 300 sectors of 2048
+bytes, and so does the kernel's f_mass_storage (storage_common.c, fsg_lun_open)."""
+
+BOOT_IMAGE = "BOOT.BIN"
+CD_SECTOR = 2048
+"""Bytes (ECMA-119, 6.1.2)."""
+
+
+def write_iso(path: Path, label: str, disk_label: str = "") -> None:
+    """Write an ISO 9660 image that boots a marker payload from a CD-ROM drive.
+
+    That is El Torito without emulation; the payload says "booted from LABEL". With `disk_label`
+    it is a hybrid: as a disk it boots another, through a master boot record in its system area
+    (ECMA-119, 6.2.1), which says that. Raises ToolError, DiskFull.
+    """
+    sector = marker_sector(label)
+    record = marker_sector(disk_label) if disk_label else b""
+
+    def make(entry: Path) -> None:
+        tree = entry / "tree"
+        with disk("an ISO image"):
+            tree.mkdir()
+            (tree / BOOT_IMAGE).write_bytes(sector.ljust(CD_SECTOR, b"\0"))
+            (tree / "FILL").write_bytes(bytes(ISO_FILL))
+            (entry / "record").write_bytes(record)
+        # El Torito 1.0, 2.1: no emulation, four sectors of 512 bytes.
+        boot = ["-b", BOOT_IMAGE, "-no-emul-boot", "-boot-load-size", "4", "-c", "BOOT.CAT"]
+        hybrid = ["-G", str(entry / "record")] if record else []
+        command = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "BOOTGATE", *boot, *hybrid]
+        run_tool([*command, "-o", str(entry / "iso"), str(tree)], package="xorriso")
+        with disk("an ISO image"):
+            shutil.rmtree(tree)
+
+    entry = made("iso", digest([Path(__file__), sector, record]), make)
+    with disk("an ISO image"):
+        shutil.copyfile(entry / "iso", path)
+
+
+class Media:
+    """Makes media with the file names that they shall have on the device."""
+
+    def __init__(self, folder: Path) -> None:
+        """They are put into `folder`, which stays the caller's."""
+        self._folder = folder
+
+    def disk(self, name: str, label: str) -> Path:
+        """A disk image whose boot sector says "booted from LABEL"."""
+        write_boot_disk(self._folder / name, label)
+        return self._folder / name
+
+    def iso(self, name: str, label: str, disk_label: str = "") -> Path:
+        """An ISO image, hybrid if it has a label for the disk too (`write_iso`)."""
+        write_iso(self._folder / name, label, disk_label)
+        return self._folder / name
+
+    def file(self, name: str, content: bytes) -> Path:
+        """An image that holds just this."""
+        with disk("an image"):
+            (self._folder / name).write_bytes(content)
+        return self._folder / name
