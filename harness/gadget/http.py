@@ -90,7 +90,7 @@ class ShellTransport(httpx.BaseTransport):
                 )
             came = f"{len(said)} bytes came" if said else "nothing came"
             raise httpx.ReadTimeout(f"no answer after {ANSWER_SECONDS} s, {came}", request=request)
-        if how == "flood":
+        if len(said) >= ANSWER_LIMIT:
             raise httpx.RemoteProtocolError(
                 f"an answer of more than {ANSWER_LIMIT >> 10} KiB", request=request
             )

@@ -49,6 +49,10 @@ MARK = "bootgate: booted from "
 GAVE_UP = "No bootable device."
 """SeaBIOS, src/boot.c, do_boot and boot_fail: the list of boot devices is at its end."""
 
+RESUME = "In resume (status="
+"""The first words after a reset (SeaBIOS, src/resume.c, handle_resume). In the midst of a line they
+show that the reset cut it: what the payload began to say is not known."""
+
 FAILED = "Boot failed"
 """SeaBIOS, src/boot.c, boot_disk: it goes on to the next device."""
 
@@ -147,7 +151,7 @@ class Judge:
 
     def _line(self, line: BiosLine) -> Outcome | None:
         text = line.text.strip()
-        if text.startswith(MARK.strip()):
+        if text.startswith(MARK.strip()) and RESUME not in text:
             medium = text.removeprefix(MARK.strip()).strip()
             booted = Booted(
                 medium,

@@ -51,7 +51,7 @@ ASKED_DIRECTLY = [
 ]
 """What is on the data partition matters only to a firmware that shows it, and that shows."""
 
-SERVED = [pytest.param(c, marks=() if c in ("ehci", "xhci") else full) for c in CONTROLLERS]
+SERVED = [pytest.param(c, marks=() if c == "ehci" else full) for c in CONTROLLERS]
 """What the server made of the drive differs between controllers least."""
 
 OTHER_CONTROLLERS = [pytest.param(c, marks=full) for c in CONTROLLERS if c != "ehci"]
