@@ -63,7 +63,7 @@ class Debugger:
             while packet := self._packet():
                 if packet == "OK":  # what `arm` waits for
                     self._answered.set()
-                elif packet.startswith(BREAKPOINT_STOP):
+                elif self._armed and packet.startswith(BREAKPOINT_STOP):
                     self._acknowledge()
                     self._met()
                     self._ask(f"z1,{self._address:x},1")

@@ -45,7 +45,7 @@ class Gadget:
         self.script = "it was not started"
         self._power_on: Callable[[Path], GadgetVm]
         self._gate = Gate.ABSENT
-        self._firmware = case.equipment.firmware
+        self._firmware: Firmware | None = None
         self._server: DeviceServer | None = None
         self._drive_promised = False
         self._lives = 0
@@ -196,6 +196,7 @@ class Gadget:
         `luns` does.
         """
         assert self._vm is not None
+        assert self._firmware is not None
         if self._server is None:
             case = self._case
             if why := self._firmware.without_server:

@@ -171,6 +171,39 @@ def test_it_lets_the_machine_run_on_once_the_breakpoint_was_met(stub: Stub) -> N
     debugger.close()
 
 
+def test_it_is_met_once_more_when_it_is_armed_again(stub: Stub) -> None:
+    debugger = stub.debugger()
+    debugger.arm()
+    assert stub.silent(), "it is armed already"
+    stub.may_go_on.set()
+    stub.says("T05thread:01;", ack="")
+    assert stub.heard(1 + len(CLEAR)) == "+" + CLEAR
+    stub.says("OK")
+    assert stub.heard(1 + len(GO_ON)) == "+" + GO_ON
+    stub.met.clear()
+    arming = threading.Thread(target=debugger.arm)
+    arming.start()
+    assert stub.heard(len(SET)) == SET
+    stub.says("T02thread:01;", ack="")
+    stub.says("OK")
+    arming.join(10)
+    assert stub.heard(1) == "+"
+    stub.says("T05thread:01;", ack="")
+    assert stub.met.wait(10)
+    debugger.close()
+
+
+def test_a_stub_that_does_not_arm_again_is_an_error(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    debugger = stub.debugger()
+    monkeypatch.setattr("harness.host.debugger.ANSWER_SECONDS", 0.1)
+    debugger._armed = False
+    with pytest.raises(QemuError, match="said nothing"):
+        debugger.arm()
+    debugger.close()
+
+
 def test_packets_may_come_in_pieces(stub: Stub) -> None:
     debugger = stub.debugger()
     for byte in "$T05thread:01;#07":
@@ -242,5 +275,8 @@ def test_a_pc_hands_over_its_boot_disk_and_runs_on(tmp_path: Path) -> None:
             30,
         ), "it does not boot again"
         assert len(handovers(recorder.seen())) == 1, "the breakpoint is met once"
+        pc.boot_again()
+        assert recorder.wait_until(lambda seen: len(handovers(seen)) > 1, 30), "it is not met again"
+        assert handovers(recorder.seen())[1].sector == sector
     finally:
         pc.close()

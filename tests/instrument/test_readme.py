@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 from harness.firmware import open_firmware
+from harness.firmware.nanokvm import SERVER_IN_TREE
 
 pytestmark = pytest.mark.rig
 
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.rig
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
 KEPT = "EMPTY-1/hid_and_storage-exfat-ehci"
-MORE_CASES = (" (and 8 more cases)", ", EMPTY-4, EMPTY-5, EMPTY-6, SAFE-1")
+SERVED = "EMPTY-3/ehci"
+MORE_CASES = (" (and 8 more cases)", ", EMPTY-2, EMPTY-3, EMPTY-4, EMPTY-5, EMPTY-6, SAFE-1")
 """What the sample of a broken firmware says because it is of all cases."""
 
 
@@ -86,10 +88,16 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", [c for c in commands() if c != "ci/test"])
 def test_command(command: str, checkout: Path, tmp_path: Path) -> None:
-    words = shlex.split(command.replace("PATH", str(checkout)).replace("GITREF", "HEAD"))
+    places = {"PATH": checkout, "SERVER": checkout / "kvmapp" / SERVER_IN_TREE, "GITREF": "HEAD"}
+    words = [
+        re.sub("|".join(places), lambda name: str(places[name[0]]), word)
+        for word in shlex.split(command)
+    ]
     only_told = {"--list", "--help"} & set(words)
     if "probe" in words:
         words += ["-k", "empty_test_unit_ready"]
+    elif "--server" in words:
+        words += ["-k", SERVED]
     elif not only_told and "-k" not in words:
         words += ["-k", KEPT]
     done = subprocess.run(
@@ -109,6 +117,8 @@ def test_command(command: str, checkout: Path, tmp_path: Path) -> None:
         others = {"--help", "--wire"}  # that of the probe
         for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - others:
             assert re.search(rf"{option}\b", done.stdout), option
+    elif "--server" in words:
+        assert f"{SERVED}: booted next-device" in done.stdout
     else:
         for sample in samples(status):
             assert plain(sample) in plain(done.stdout)

@@ -347,6 +347,29 @@ def test_a_leaving_host_pays_what_it_owes(cable: Cable) -> None:
     ]
 
 
+def test_the_device_is_reset_once_the_good_bye_is_answered(cable: Cable) -> None:
+    host = cable.plugged_host()
+    cable.relay.wait_reset(soon())
+    host.say(bulk_in(16))
+    cable.gadget.hear_all(1)
+    cable.relay.wait_reset(soon())
+    cable.relay.detach()
+    with pytest.raises(DeadlineExpired):
+        cable.relay.wait_reset(Deadline.after(0.05, "the device to be reset"))
+    cable.answer_goodbye()
+    cable.relay.wait_reset(soon())
+
+
+def test_a_cable_that_breaks_resets_nothing(cable: Cable) -> None:
+    host = cable.plugged_host()
+    host.say(bulk_in(16))
+    cable.gadget.hear_all(1)
+    cable.relay.detach()
+    cable.gadget.sock.close()
+    with pytest.raises(CableError):
+        cable.relay.wait_reset(soon())
+
+
 def test_a_host_that_asked_nothing_owes_nothing(cable: Cable) -> None:
     cable.plugged_host()
     cable.relay.detach()

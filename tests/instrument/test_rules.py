@@ -118,6 +118,12 @@ def test_what_was_tried_before_it_booted_is_told() -> None:
     assert outcome.detours == ("Boot failed: not a bootable disk",)
 
 
+def test_a_line_that_a_reset_cut_says_nothing_of_what_was_booted() -> None:
+    cut = BiosLine(1.0, f"{MARK}next-In resume (status=0)")
+    assert decide([STARTED, HANDED_OVER, cut]) is None
+    assert decide([STARTED, HANDED_OVER, cut, BOOTED]) == Booted("medium")
+
+
 def test_payloads_say_what_the_rules_look_for() -> None:
     assert payload.MARK == MARK
 

@@ -17,6 +17,7 @@ from harness.cable.usbredir import Hello, Packet, Side, encode
 from harness.deadline import Deadline
 from harness.errors import FirmwareFault
 from harness.firmware import Gate, Shape
+from harness.firmware.nanokvm import DATA_PARTITION
 from harness.gadget.vm import CTRL_ALT_DEL
 from harness.host.pc import CONTROLLERS
 from harness.observation import (
@@ -35,7 +36,7 @@ from harness.observation import (
     ScsiReply,
     Unplugged,
 )
-from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, NoBootDevice, Outcome
+from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, Hung, NoBootDevice, Outcome
 from harness.outcome.moments import Deed, Disturbance, Mark, Marks
 from harness.outcome.rules import GAVE_UP, MARK
 from harness.outcome.wire import keyboard_driven, sector_of
@@ -277,3 +278,16 @@ def test_a_keyboard_without_boot_protocol_is_not_driven(rig: Rig) -> None:
     assert rig.recorder.wait_until(keyboard_driven, 0.5) is None, "nine timer interrupts"
     assert not rig.gadget.press(CTRL_ALT_DEL)
     assert not any(isinstance(o, HostEvent) for o in rig.recorder.seen())
+
+
+def test_a_warm_boot_is_watched_like_a_cold_one(rig: Rig) -> None:
+    """What is in memory of the boot before makes no difference, nor does what was in the drive."""
+    rig.gadget.start(gate=Gate.EMPTY)
+    assert rig.host.boot("ehci").outcome == Booted(NEXT_DEVICE)
+    again = rig.host.warm_boot()
+    assert again.outcome == Booted(NEXT_DEVICE), again.explain()
+    assert again.asked.heard_empty
+    rig.gadget.put_in_drive(DATA_PARTITION)
+    wild = rig.host.warm_boot()
+    assert wild.outcome == Hung("runaway"), wild.explain()
+    assert [lun.file for lun in wild.luns] == [DATA_PARTITION]
