@@ -347,6 +347,11 @@ class GadgetVm:
         command = f'set -- {_FIRST_LUN}; echo {shlex.quote(file)} >"$1/file"'
         self._check(command, "the gadget's first LUN")
 
+    def digest(self, path: str) -> str:
+        """The SHA-256 of a file on the device. Raises as `run_init_script` does."""
+        text = self._check(f"sha256sum <{shlex.quote(path)}", "a file on the device")
+        return text.split()[0]
+
     def make_folder(self, path: str) -> None:
         """Make a folder on the device. Raises as `run_init_script` does."""
         self._check(f"mkdir {shlex.quote(path)}", "a folder on the device")

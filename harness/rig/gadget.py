@@ -226,6 +226,11 @@ class Gadget:
         assert self._vm is not None
         return self._vm.left()
 
+    def digest(self, path: str) -> str:
+        """The SHA-256 of a file on the device, in hexadecimal. Raises as `luns` does."""
+        assert self._vm is not None
+        return self._vm.digest(path)
+
     def make_folder(self, path: str) -> None:
         """Make a folder on the device. Raises as `luns` does."""
         assert self._vm is not None
@@ -337,6 +342,8 @@ class Gadget:
             except CableError:
                 self.check_alive()  # or it is the device that broke it
                 raise
+            except usb.core.USBError as error:
+                raise FirmwareFault(f"the drive does not answer: {error}") from error
 
     @property
     def starved(self) -> float:

@@ -68,15 +68,15 @@ class DeviceServer:
         held = lun.file if lun else "no LUN"
         if told != file or held != file:
             raise ServerFault(
-                f"{_named(file)} was asked for; the server says {_named(told)}, lun.0/file holds "
-                f"{_named(held)}"
+                f"{_named(file)} should be in the drive; the server says {_named(told)}, "
+                f"lun.0/file holds {_named(held)}"
             )
         if cdrom is None or lun is None:
             return
         said = self._server.is_cdrom()
         if said != cdrom or lun.cdrom != cdrom:
             raise ServerFault(
-                f"{_named(file)} was to be a {_kind(cdrom)}; the server says {_kind(said)}, "
+                f"{_named(file)} should be a {_kind(cdrom)}; the server says {_kind(said)}, "
                 f"lun.0/cdrom {_kind(lun.cdrom)}"
             )
 

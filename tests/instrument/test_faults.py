@@ -23,6 +23,9 @@ BOOT_SCRIPT = {
 }
 """What depends on the boot script and the gate files alone."""
 
+WRITING = {"SAFE-3": "SAFE-3/a_read_only"}
+"""Likewise: only trees that break it, for it is asked of the drive itself."""
+
 LIVELY = {name: name for name in ("EMPTY-7", "LIFE-1", "LIFE-3", "LIFE-4", "INPUT-1")}
 """Requirements that take long, and need a firmware with which a host boots: only fixed and the
 trees that break one get them, those with what else they could break."""
@@ -33,11 +36,17 @@ CHANGES = {"MEDIA-5": "MEDIA-5/both_ways"}
 SWITCHING = {"EMPTY-3": "EMPTY-3/ehci", "TOGGLE-1": "TOGGLE-1/ehci"}
 FIFTY_TIMES = {"TOGGLE-2": "TOGGLE-2"}
 TELLING = {"EMPTY-8": "EMPTY-8"}
+HOLDING = {"MEDIA-7": "MEDIA-7/disk"}
 """What the server does, by its parts. A tree that breaks one in a group is judged by all in it."""
 
-SERVED = (MOUNTING, KINDS, CHANGES, SWITCHING, FIFTY_TIMES, TELLING)
+SERVED = (MOUNTING, KINDS, CHANGES, SWITCHING, FIFTY_TIMES, TELLING, HOLDING)
 
-ALL = BOOT_SCRIPT | LIVELY | {name: case for group in SERVED for name, case in group.items()}
+ALL = (
+    BOOT_SCRIPT
+    | WRITING
+    | LIVELY
+    | {name: case for group in SERVED for name, case in group.items()}
+)
 ALIKE = ("EMPTY-1", "EMPTY-6", "SAFE-1")
 """What any tree that leaves something running could break."""
 
@@ -60,6 +69,8 @@ def judged_with(firmware: str) -> dict[str, str]:
         return {name: case for name, case in ALL.items() if name not in LIVELY}
     if broken & LIVELY.keys():
         return {name: ALL[name] for name in ALIKE} | LIVELY
+    if broken & WRITING.keys():
+        return BOOT_SCRIPT | WRITING
     if broken & BOOT_SCRIPT.keys():
         return BOOT_SCRIPT
     # The boot script is that of fixed (tests/instrument/test_firmware_trees.py).

@@ -842,6 +842,12 @@ BACKING: dict[str, list[dict[str, str]]] = {
     # In the order of GATES.
     "fixed": [{DISK0: ""}, {DISK0: ""}, {DISK0: "/data/boot disk.img"}, {}],
     "stock": [{DISK0: PARTITION}, {DISK0: PARTITION}, {DISK0: "/data/boot disk.img"}, {}],
+    "faults/read_only_ignored": [
+        {DISK0: ""},
+        {DISK0: ""},
+        {DISK0: "/data/boot disk.img"},
+        {},
+    ],
     "faults/partition_on_line_feed": [
         {DISK0: ""},
         {DISK0: PARTITION},
@@ -935,7 +941,7 @@ IN_THE_SERVER = {
         *("unmount_falls_back", "toggle_falls_back", "mounted_names_partition"),
         *("cdrom_ignored", "always_cdrom", "kind_by_name", "cdrom_left_behind"),
         *("old_medium_stays", "paths_unchecked", "emptied_first"),
-        *("switched_off_stays", "toggle_leaves_a_watcher"),
+        *("switched_off_stays", "toggle_leaves_a_watcher", "unmount_lies"),
     )
 }
 """Their boot script is that of fixed."""

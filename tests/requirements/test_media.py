@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import Refused
 from harness.firmware import Gate
 from harness.host.pc import CONTROLLERS
-from harness.outcome.kinds import MEDIUM, Booted
+from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted
 from harness.plugin import early, full, requirement
+from harness.probe.use import lock
 from harness.rig import Rig
 from images.medium import Media
 
@@ -121,3 +123,25 @@ def test_the_new_medium_boots(
             assert outcome == Booted(label), f"{outcome}, with {kind} mounted as change {i}"
     boot = rig.host.boot(fast_controller)
     assert boot.outcome == Booted(label), boot.explain()
+
+
+@requirement("MEDIA-7")
+@pytest.mark.parametrize("kind", ["disk", "cdrom"])
+def test_a_medium_that_the_host_holds(
+    rig: Rig, media: Media, kind: str, fast_controller: str
+) -> None:
+    """It is taken out, or the server says that it cannot be: both are right, if they are true."""
+    rig.gadget.start(gate=Gate.EMPTY, media=all_media(media))
+    server = rig.gadget.serve()
+    name, cdrom, label = IN_DRIVE[kind]
+    server.mount(f"/data/{name}", cdrom=cdrom)
+    held, ends = "", NEXT_DEVICE
+    with rig.gadget.drive() as drive:
+        lock(drive)
+        try:
+            server.unmount()
+        except Refused:
+            held, ends = f"/data/{name}", label
+    boot = rig.host.boot(fast_controller)
+    server.check_told(held, cdrom=cdrom if held else None)
+    assert boot.outcome == Booted(ends), boot.explain()

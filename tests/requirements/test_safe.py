@@ -14,6 +14,7 @@ from harness.gadget.vm import Lun
 from harness.outcome.kinds import MEDIUM, Booted
 from harness.owner import printable
 from harness.plugin import requirement
+from harness.probe.use import try_writes
 from harness.rig import Rig
 from images.medium import Media
 
@@ -51,6 +52,36 @@ def assert_no_block_device(luns: Sequence[Lun]) -> None:
         assert not any(s.startswith("block:") for s in lun.backing), (
             f"{lun.name} is backed by a block device of the device: {steps}"
         )
+
+
+IMAGE = "/data/boot.img"
+
+
+@requirement("SAFE-3")
+def test_a_read_only_medium_stays_as_it_is(
+    rig: Rig, boot_image: Callable[[str], Path], fast_controller: str
+) -> None:
+    gate, images = Gate.path(IMAGE), [boot_image("boot.img")]
+    rig.gadget.start(gate=gate, media=images, extra={"usb.disk0.ro": b""})
+    assert_unchanged(rig, fast_controller)
+
+
+@requirement("SAFE-3")
+def test_a_cdrom_stays_as_it_is(rig: Rig, media: Media, fast_controller: str) -> None:
+    rig.gadget.start(gate=Gate.EMPTY, media=[media.iso("boot.img", MEDIUM)])
+    rig.gadget.serve().mount(IMAGE, cdrom=True)
+    assert_unchanged(rig, fast_controller)
+
+
+def assert_unchanged(rig: Rig, controller: str) -> None:
+    before = rig.gadget.digest(IMAGE)
+    with rig.gadget.drive(read_only=True) as drive:
+        passed = try_writes(drive)
+    after = rig.gadget.digest(IMAGE)
+    boot = rig.host.boot(controller)
+    assert not passed, f"the host wrote to it: {', '.join(passed)}"
+    assert after == before, "no write passed, and the image on the device is another"
+    assert boot.outcome == Booted(MEDIUM), boot.explain()
 
 
 IMPOSSIBLE = {
