@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.qemu import Qemu, escaped
@@ -17,11 +17,17 @@ class Stick:
     """A removable drive with an image in it, which is not written to, or with nothing.
 
     `away` is how many seconds it is not there when it is unplugged and plugged in again, None
-    when it does not come back.
+    when it does not come back; `then` is the image that is in it after a change of medium.
     """
 
     image: Path | None = None
     away: float | None = 0.5
+    then: Path | None = None
+
+    @property
+    def changed(self) -> Stick:
+        """The same drive after its change of medium."""
+        return replace(self, image=self.then)
 
     def arguments(self) -> tuple[str, ...]:
         """QEMU's arguments for one that is there from the start, first in the boot order."""

@@ -27,6 +27,7 @@ REQUIREMENTS = {
     "drive is told truthfully after",
     "LIFE-1": "after a warm reset at any moment the host is never hung and ends where a cold boot "
     "ends",
+    "LIFE-2": "mounting or unmounting while the host boots never hangs it",
     "LIFE-3": "a gadget that is bound anew while the host boots never hangs it",
     "LIFE-4": "a device that restarts while the host boots, or is plugged in late: the host boots",
     "INPUT-1": "nothing chosen, /boot/BIOS there: the gadget's keyboard opens the host's boot menu",

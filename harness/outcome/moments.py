@@ -150,11 +150,25 @@ class Deed(Enum):
     MUTE = "the gadget falls silent, for good"
     RESTART = "the device loses its power, and gets it back"
     QUICK_RESTART = "the device restarts, all of it before the host goes on"
+    MOUNT = "an image is mounted through the device's server"
+    QUICK_MOUNT = "an image is mounted, all of it before the host goes on"
+    UNMOUNT = "the image is unmounted through the device's server"
+    QUICK_UNMOUNT = "the image is unmounted, all of it before the host goes on"
 
     @property
     def begins_plugged(self) -> bool:
         """Whether the gadget is plugged in until then."""
         return self is not Deed.PLUG
+
+    @property
+    def mounts(self) -> bool:
+        """Whether an image is put into the drive."""
+        return self in (Deed.MOUNT, Deed.QUICK_MOUNT)
+
+    @property
+    def by_server(self) -> bool:
+        """Whether the device's server does it."""
+        return self.mounts or self in (Deed.UNMOUNT, Deed.QUICK_UNMOUNT)
 
 
 @dataclass(frozen=True)

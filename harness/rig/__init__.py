@@ -70,8 +70,8 @@ class Rig:
         """Raise NotJudged when a disturbed host ends like that with QEMU's own drive, too.
 
         `whole` is the boot that nothing disturbed, `boot` the other; `image` is what is in the
-        gadget's drive. Raises NotJudged also when that cannot be tried, and when a host that was
-        reset never came to its BIOS again.
+        gadget's drive, or gets there by being mounted. Raises NotJudged also when that cannot be
+        tried, and when a host that was reset never came to its BIOS again.
         """
         if disturbance.deed is Deed.RESET and silent_since(boot.stream[: boot.judged]):
             raise NotJudged(
@@ -79,6 +79,9 @@ class Rig:
                 "gadget nothing: the host's own doing"
             )
         stick = Stick(image, away(boot.stream))
+        if disturbance.deed.by_server:
+            before, then = (None, image) if disturbance.deed.mounts else (image, None)
+            stick = Stick(before, away(boot.stream), then)
         mark = same_with_stick(
             self.case, controller, disturbance, whole.stream, stick, boot.outcome
         )

@@ -62,6 +62,11 @@ def do(deed: Deed, pc: Pc, gadget: Gadget, wait_plugged: Callable[[Relay], None]
         case Deed.QUICK_RESTART:
             gadget.restart(lambda: None)
             wait_back()
+        case Deed.MOUNT | Deed.UNMOUNT:
+            gadget.change_medium(deed.mounts, pc.let_go)
+        case Deed.QUICK_MOUNT | Deed.QUICK_UNMOUNT:
+            gadget.change_medium(deed.mounts, lambda: None)
+            wait_back()
 
 
 def do_with_stick(deed: Deed, pc: Pc, stick: Stick) -> None:
@@ -85,6 +90,15 @@ def do_with_stick(deed: Deed, pc: Pc, stick: Stick) -> None:
             pc.let_go()
             if stick.away is not None:
                 _later(stick.away, pc, stick)
+        case Deed.MOUNT | Deed.UNMOUNT:
+            pc.pull()
+            pc.let_go()
+            if stick.away is not None:
+                _later(stick.away, pc, stick.changed)
+        case Deed.QUICK_MOUNT | Deed.QUICK_UNMOUNT:
+            pc.pull()
+            pc.plug(stick.changed)
+            pc.let_go()
         case Deed.SILENCE | Deed.MUTE:
             raise NotJudged("QEMU's own drive never falls silent: there is nothing to compare")
 

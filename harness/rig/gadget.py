@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from harness.cable.direct import Direct
 from harness.cable.pyusb import Backend
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
-from harness.errors import CableError, EndpointCollision, FirmwareFault, NotJudged, RigFault
+from harness.errors import (
+    BootgateError,
+    CableError,
+    EndpointCollision,
+    FirmwareFault,
+    NotJudged,
+    RigFault,
+)
 from harness.firmware import Firmware, Gate, Server, Shape, boot_files
 from harness.gadget.http import ShellTransport, start_server
 from harness.gadget.vm import Configfs, GadgetVm, Lun
@@ -27,6 +35,9 @@ from images.emmc import write_emmc
 
 PLUG_SECONDS = 30.0
 """How long the device_connect of a gadget that is on the bus may take to cross the cable."""
+
+LOOK_SECONDS = 0.05
+"""How often it is looked whether a server is done."""
 
 LIFE = "life-{}"
 """Folder of the evidence that a device leaves in its second life, and in each later one."""
@@ -212,6 +223,38 @@ class Gadget:
         self._case.say(f"device: {printable(request, 70)}")
         said = printable(answer, 400)
         self._case.recorder.add(lambda at: ServerAnswered(at, printable(request, 400), said))
+
+    def change_medium(self, mounts: bool, gone: Callable[[], None]) -> None:
+        """Have its server mount the first image that it offers, or unmount what is mounted.
+
+        `gone` is called when the host has been told that the gadget left, as it does on a "reset
+        usb", or when the server is done without that. Raises as DeviceServer does, and NotJudged
+        when it has no image to offer.
+        """
+        server = self.serve()
+        images = server.images() if mounts else []
+        if mounts and not images:
+            raise NotJudged("the server offers no image to mount")
+        seen = len(self._case.recorder.seen())
+        failed: list[BootgateError] = []
+
+        def change() -> None:
+            try:
+                server.mount(images[0]) if mounts else server.unmount()
+            except BootgateError as error:
+                failed.append(error)
+
+        changing = threading.Thread(target=change, name="server", daemon=True)
+        changing.start()
+        while changing.is_alive():
+            stream = self._case.recorder.wait(seen, LOOK_SECONDS)
+            if any(isinstance(o, Unplugged) for o in stream[seen:]):
+                break
+            changing.join(0 if len(stream) > seen else LOOK_SECONDS)
+        gone()
+        changing.join()
+        if failed:
+            raise failed[0]
 
     @property
     def functions(self) -> tuple[str, ...]:

@@ -37,9 +37,10 @@ SWITCHING = {"EMPTY-3": "EMPTY-3/ehci", "TOGGLE-1": "TOGGLE-1/ehci"}
 FIFTY_TIMES = {"TOGGLE-2": "TOGGLE-2"}
 TELLING = {"EMPTY-8": "EMPTY-8"}
 HOLDING = {"MEDIA-7": "MEDIA-7/disk"}
+UNDER_WAY = {"LIFE-2": "LIFE-2/quick_unmount-08"}
 """What the server does, by its parts. A tree that breaks one in a group is judged by all in it."""
 
-SERVED = (MOUNTING, KINDS, CHANGES, SWITCHING, FIFTY_TIMES, TELLING, HOLDING)
+SERVED = (MOUNTING, KINDS, CHANGES, SWITCHING, FIFTY_TIMES, TELLING, HOLDING, UNDER_WAY)
 
 ALL = (
     BOOT_SCRIPT

@@ -24,7 +24,10 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.M | re.S)
 KEPT = "EMPTY-1/hid_and_storage-exfat-ehci"
 SERVED = "EMPTY-3/ehci"
-MORE_CASES = (" (and 8 more cases)", ", EMPTY-2, EMPTY-3, EMPTY-4, EMPTY-5, EMPTY-6, SAFE-1")
+MORE_CASES = (
+    " (and 8 more cases)",
+    ", EMPTY-2, EMPTY-3, EMPTY-4, EMPTY-5, EMPTY-6, SAFE-1, LIFE-2",
+)
 """What the sample of a broken firmware says because it is of all cases."""
 
 

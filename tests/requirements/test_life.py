@@ -52,6 +52,8 @@ def disturbed(
     """
     gate, ends, image = held
     rig.gadget.start(gate=gate, media=[image])
+    if deed.by_server:
+        rig.gadget.serve()
     whole = rig.host.rehearse(controller, plugged=deed.begins_plugged)
     wanted = Booted(ends if deed.begins_plugged else NEXT_DEVICE)
     if whole.outcome != wanted:
@@ -65,7 +67,7 @@ def disturbed(
         raise NotJudged(f"{boot.outcome}, and never came to {mark}")
     # What is not proven, or a gadget that is gone, is nothing that a host does.
     if not (kept(boot.outcome) or isinstance(boot.outcome, Inconclusive | NoDrive)):
-        in_drive = None if gate is Gate.EMPTY else image
+        in_drive = None if gate is Gate.EMPTY and not deed.mounts else image
         rig.check_host(controller, disturbance, whole, boot, in_drive)
     return boot
 
@@ -96,6 +98,32 @@ def test_a_warm_reset_ends_where_a_cold_boot_ends(
     assert boot.outcome == wanted, boot.explain()
 
 
+def goes_on(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Hung | ResetLoop | NoDrive)
+
+
+MOMENTS = [
+    pytest.param(deed, part, id=f"{deed.name.lower()}-{part:02}", marks=marks)
+    for deed, default in (
+        *((Deed.MOUNT, ()), (Deed.QUICK_MOUNT, ())),
+        *((Deed.UNMOUNT, ()), (Deed.QUICK_UNMOUNT, (8,))),
+    )
+    for part in range(PARTS)
+    for marks in [() if part in default else swept]
+]
+
+
+@requirement("LIFE-2")
+@pytest.mark.parametrize(("deed", "part"), MOMENTS)
+def test_a_change_of_medium_never_hangs_the_host(
+    rig: Rig, boot_image: Callable[[str], Path], deed: Deed, part: int, fast_controller: str
+) -> None:
+    gate, ends = HELD[0][1:] if deed.mounts else HELD[1][1:]
+    held = (gate, ends, boot_image("boot.img"))
+    boot = disturbed(rig, fast_controller, deed, part, held, goes_on)
+    assert goes_on(boot.outcome), boot.explain()
+
+
 def deeds(**default: tuple[int, ...]) -> list[object]:
     """Deeds by their names, in each part of POST, with either in the drive.
 
@@ -124,9 +152,6 @@ def test_a_rebind_never_hangs_the_host(
     part: int,
     fast_controller: str,
 ) -> None:
-    def goes_on(outcome: Outcome) -> bool:
-        return not isinstance(outcome, Hung | ResetLoop | NoDrive)
-
     held = (gate, ends, boot_image("boot.img"))
     boot = disturbed(rig, fast_controller, deed, part, held, goes_on)
     assert goes_on(boot.outcome), boot.explain()
