@@ -153,7 +153,7 @@ def _validate(choice: Choice, signals: list[int]) -> int:
         status = 3
     if signals:
         status = 128 + signals[0]
-    _report(folder, equipment, verdicts, cases, status, bool(signals))
+    _report(folder, equipment, choice, verdicts, cases, status, bool(signals))
     told = summary.Run(
         firmware=choice.firmware,
         bios=choice.bios,
@@ -164,6 +164,8 @@ def _validate(choice: Choice, signals: list[int]) -> int:
         controllers=choice.controllers,
         full=choice.full,
         seed=choice.seed,
+        server=choice.server,
+        overlay=choice.overlay,
     )
     summary.print_summary(live.console, told, verdicts, cases)
     return status
@@ -176,14 +178,15 @@ def _refuse_report_in_firmware(choice: Choice) -> None:
     unless it lies in the kvmapp folder itself.
     """
     path = Path(choice.firmware)
-    if choice.firmware in names() or not path.is_dir():
-        return
-    taken = kvmapp_within(path).resolve()
-    if choice.report.resolve().is_relative_to(taken):
-        raise ReportFolderError(
-            f"the report folder {printable(str(choice.report))} lies in the firmware under test, "
-            f"{printable(str(taken))}: name another with --report"
-        )
+    taken = [choice.overlay.resolve()] if choice.overlay is not None else []
+    if choice.firmware not in names() and path.is_dir():
+        taken.append(kvmapp_within(path).resolve())
+    for folder in taken:
+        if choice.report.resolve().is_relative_to(folder):
+            raise ReportFolderError(
+                f"the report folder {printable(str(choice.report))} lies in the firmware under "
+                f"test, {printable(str(folder))}: name another with --report"
+            )
 
 
 @dataclass(frozen=True)
@@ -379,6 +382,7 @@ def _last_line(spoken: io.StringIO) -> str:
 def _report(
     folder: ReportFolder,
     equipment: Equipment,
+    choice: Choice,
     verdicts: list[Verdict],
     cases: list[CaseResult],
     status: int,
@@ -395,6 +399,8 @@ def _report(
             "path": str(Path(opened.spec).absolute()) if Path(opened.spec).exists() else None,
             "commit": opened.commit,
             "dirty": opened.dirty,
+            "server": _absolute(choice.server),
+            "overlay": _absolute(choice.overlay),
             "sha256": opened.digest,
         },
         rig={
@@ -409,3 +415,7 @@ def _report(
         status=status,
         interrupted=interrupted,
     )
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())

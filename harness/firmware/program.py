@@ -78,6 +78,11 @@ def libraries(program: Path, overlay: Path | None) -> dict[str, Path]:
     known = {Path(linker).name}
     found = {}
     if linker and not _within(overlay, [linker]):
+        if str(Path(linker).parent).lstrip("/") not in FOLDERS or not Path(linker).is_file():
+            raise UsageError(
+                f"--server {show(program)} names the dynamic linker {show(linker)}, which is "
+                "neither in --overlay nor on this machine"
+            )
         found[linker.lstrip("/")] = Path(linker)
     ahead = [program]
     while ahead:
@@ -99,20 +104,21 @@ def libraries(program: Path, overlay: Path | None) -> dict[str, Path]:
 def _needs(program: Path) -> tuple[str, list[str]]:
     """The dynamic linker that a program names (PT_INTERP), and its libraries (DT_NEEDED)."""
     with open(program, "rb") as file:
+        if file.read(2) == b"#!":
+            return "", []
+        file.seek(0)
         try:
-            elf = ELFFile(file)
-        except ELFError:
-            return "", []  # a script
-        interpreter = next(
-            (s.get_interp_name() for s in elf.iter_segments() if isinstance(s, InterpSegment)), ""
-        )
-        needed = [
-            str(getattr(tag, "needed"))  # noqa: B009 (pyelftools makes it up)
-            for segment in elf.iter_segments()
-            if isinstance(segment, DynamicSegment)
-            for tag in segment.iter_tags("DT_NEEDED")
-        ]
-    return interpreter, needed
+            segments = list(ELFFile(file).iter_segments())
+            linkers = [str(s.get_interp_name()) for s in segments if isinstance(s, InterpSegment)]
+            needed = [
+                str(getattr(tag, "needed"))  # noqa: B009 (pyelftools makes it up)
+                for segment in segments
+                if isinstance(segment, DynamicSegment)
+                for tag in segment.iter_tags("DT_NEEDED")
+            ]
+        except (ELFError, OSError, ValueError, OverflowError, AttributeError) as error:
+            raise UsageError(f"{show(program)} is damaged: {error}") from error
+    return next(iter(linkers), ""), needed
 
 
 def _within(overlay: Path | None, names: Iterable[str]) -> bool:

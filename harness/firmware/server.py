@@ -48,6 +48,8 @@ class Server:
     def images(self) -> list[str]:
         """The images that it offers, by path."""
         files = self._asked("GET", IMAGE, "the list of images")["files"]
+        if not isinstance(files, list | None):
+            raise ServerFault("the server was asked the list of images: it gave none")
         # Of a Go program an empty list is null.
         return [str(file) for file in files or ()]
 
@@ -104,16 +106,20 @@ class Server:
         except httpx.HTTPError as error:
             self._told(request, f"{type(error).__name__}: {error}")
             raise ServerFault(f"the server was asked {what}: {printable(str(error))}") from error
-        self._told(request, f"{answer.status_code} {answer.text}")
+        # As text whatever it calls itself: JSON is UTF-8 (RFC 8259, 8.1).
+        text = answer.content.decode("utf-8", "replace")
+        self._told(request, f"{answer.status_code} {text}")
         if answer.status_code != httpx.codes.OK:
             raise ServerFault(f"the server was asked {what}: HTTP status {answer.status_code}")
         try:
-            said = answer.json()
-            code, message, data = int(said["code"]), str(said["msg"]), said.get("data")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            said = json.loads(text)
+            code, message, data = said["code"], str(said["msg"]), said.get("data")
+            if type(code) is not int:
+                raise TypeError("its code is no number")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ServerFault(
                 f"the server was asked {what}: its answer is not what its web page expects: "
-                f"{printable(answer.text, 200) or 'nothing'}"
+                f"{printable(text, 200) or 'nothing'}"
             ) from error
         if code != 0:
             raise Refused(what, code, printable(message, 200))

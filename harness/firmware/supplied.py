@@ -15,8 +15,15 @@ from harness.firmware.nanokvm import SERVER_IN_TREE
 from harness.firmware.program import libraries, machine_of
 from harness.firmware.tree import Firmware
 
+NO_LINKS = ("boot/", "data/")
+"""Where the device has vfat and exFAT."""
+
 KVMAPP, OVERLAY = "kvmapp", "overlay"
 """Folders of the copy: what is /kvmapp on the device, and what is laid over its root."""
+
+
+OVERLAY_BYTES = 24 << 20
+"""Files outside of kvmapp take up the gadget VM's memory, of which 128 MiB there are."""
 
 
 def supplied(
@@ -44,6 +51,12 @@ def supplied(
         entries |= {_place(e.name): e for e in _overlay_entries(overlay)}
     if server is not None:
         entries |= _server_entries(server, overlay)
+    beside = sum(entry.size for name, entry in entries.items() if name.startswith(f"{OVERLAY}/"))
+    if beside > OVERLAY_BYTES:
+        raise UsageError(
+            f"--server and --overlay lay {beside >> 20} MiB over the device's root, which has room "
+            f"for {OVERLAY_BYTES >> 20}: put what is large below kvmapp"
+        )
     moved = (dataclasses.replace(entry, name=name) for name, entry in entries.items())
     try:
         copy_tree(moved, workdir, limits)
@@ -52,6 +65,7 @@ def supplied(
     return dataclasses.replace(
         firmware,
         kvmapp=workdir / KVMAPP,
+        dirty=firmware.dirty or firmware.commit is not None,
         overlay=workdir / OVERLAY if (workdir / OVERLAY).is_dir() else None,
         digest=digest(workdir),
     )
@@ -67,7 +81,13 @@ def _overlay_entries(overlay: Path) -> Iterator[Entry]:
         state = state_of(overlay, follow=True)
         if state is None or not overlay.is_dir():
             raise UsageError(f"--overlay {show(overlay)}: there is no such folder")
-        yield from folder_entries(overlay)
+        for entry in folder_entries(overlay):
+            if entry.kind is Kind.LINK and entry.name.startswith(NO_LINKS):
+                raise UsageError(
+                    f"--overlay {show(overlay)}: {show(entry.name)} is a link, and the file "
+                    "system that is there on the device has none"
+                )
+            yield entry
     except FirmwareError as error:
         raise UsageError(f"--overlay {show(overlay)}: {error}") from error
 

@@ -7,7 +7,6 @@ console, and so is the answer. So nothing listens on a TCP port of this machine.
 from __future__ import annotations
 
 import base64
-import binascii
 
 import h11
 import httpx
@@ -44,7 +43,8 @@ class ShellTransport(httpx.BaseTransport):
         had too little of this machine for it.
         """
         connection = h11.Connection(h11.CLIENT)
-        headers = [(n, v) for n, v in request.headers.raw if n.lower() != b"connection"]
+        left_out = (b"connection", b"accept-encoding")
+        headers = [(n, v) for n, v in request.headers.raw if n.lower() not in left_out]
         headers.append((b"Connection", b"close"))
         asked = h11.Request(method=request.method, target=request.url.raw_path, headers=headers)
         spoken = [
@@ -78,7 +78,7 @@ class ShellTransport(httpx.BaseTransport):
         how, _, rest = answer.text.strip().partition("\n")
         try:
             said = base64.b64decode(rest)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error among them
             raise RigFault(f"the gadget VM garbled an answer of the server: {error}") from error
         if how == "refused":
             raise httpx.ConnectError("nobody listens on its port 80", request=request)
@@ -113,8 +113,10 @@ def _response(connection: h11.Connection, request: httpx.Request) -> httpx.Respo
             case h11.ConnectionClosed() | h11.NEED_DATA:
                 raise h11.RemoteProtocolError("it closed the connection before the end")
     assert head is not None  # h11 gives no end of a message that has not begun
+    # None was asked for, and what a hostile server packs may have no end.
+    headers = [(n, v) for n, v in head.headers if n.lower() != b"content-encoding"]
     return httpx.Response(
-        head.status_code, headers=list(head.headers), content=b"".join(body), request=request
+        head.status_code, headers=headers, content=b"".join(body), request=request
     )
 
 
@@ -142,5 +144,6 @@ def start_server(vm: GadgetVm) -> None:
     if how == "timeout":
         raise ServerFault(f"the server does not listen on port 80 after {LISTEN_SECONDS} s{words}")
     if how == "ended":
-        raise ServerFault(f"the server ended with status {answer.text.split()[1]}{words}")
+        status = printable(answer.text.strip().removeprefix("ended").strip(), 20)
+        raise ServerFault(f"the server ended with status {status}{words}")
     raise RigFault(f"the gadget VM says of the server: {printable(answer.text.strip())}")

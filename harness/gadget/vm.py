@@ -72,6 +72,9 @@ DIGIT_1 = bytes((0, 0, 0x1E, 0, 0, 0, 0, 0))
 NO_KEYS = bytes(8)
 """The report of a keyboard of which no key is down."""
 
+GONE = 44
+"""The status of a command of the rig's that does not find what it is about."""
+
 _FIRST_LUN = "/sys/kernel/config/usb_gadget/*/configs/*/*/lun.0"
 """The shell expands no patterns behind ">"."""
 
@@ -269,7 +272,7 @@ class GadgetVm:
         for what, rest in (pair for pair in words if len(pair) == 2):
             if what == "lun":
                 told, *steps = rest.split(" -> ")
-                name, read_only, cdrom = told.split(" ")
+                read_only, cdrom, name = told.split(" ", 2)
                 luns.append(Lun(name, tuple(steps), read_only == "1", cdrom == "1"))
         return Configfs(
             # Of several gadgets the one that is bound.
@@ -344,13 +347,15 @@ class GadgetVm:
 
         Raises as `run_init_script` does.
         """
-        command = f'set -- {_FIRST_LUN}; echo {shlex.quote(file)} >"$1/file"'
-        self._check(command, "the gadget's first LUN")
+        write = f'echo {shlex.quote(file)} >"$1/file"'
+        command = f'set -- {_FIRST_LUN}; if [ -e "$1/file" ]; then {write}; else (exit {GONE}); fi'
+        self._check_there(command, "the gadget's first LUN")
 
     def digest(self, path: str) -> str:
         """The SHA-256 of a file on the device. Raises as `run_init_script` does."""
-        text = self._check(f"sha256sum <{shlex.quote(path)}", "a file on the device")
-        return text.split()[0]
+        name = shlex.quote(path)
+        command = f"if [ -e {name} ]; then sha256sum <{name}; else (exit {GONE}); fi"
+        return self._check_there(command, f"the file {printable(path)}").split()[0]
 
     def make_folder(self, path: str) -> None:
         """Make a folder on the device. Raises as `run_init_script` does."""
@@ -479,8 +484,20 @@ class GadgetVm:
             self._diagnose()
             raise
 
+    def _check_there(self, command: str, what: str) -> str:
+        """Run a command that ends with status `GONE` when `what` it is about has gone.
+
+        Raises FirmwareFault then, else as `_check` does.
+        """
+        answer = self.shell(command, SHELL_SECONDS, what)
+        if answer.status == GONE:
+            raise FirmwareFault(f"{what} has gone from the device")
+        return self._succeeded(command, answer)
+
     def _check(self, command: str, what: str) -> str:
-        answer = self._run(command, Deadline.after(SHELL_SECONDS, what))
+        return self._succeeded(command, self.shell(command, SHELL_SECONDS, what))
+
+    def _succeeded(self, command: str, answer: Answer) -> str:
         if answer.status != 0:
             raise RigFault(
                 f"in the gadget VM, {command!r} ended with status {answer.status}: "

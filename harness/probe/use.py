@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from harness.probe.bulk_only import PASSED, Drive
-from harness.probe.checks import READ_CAPACITY, must
+from harness.probe.checks import READ_CAPACITY, must, write_10
 
 LOCK = bytes((0x1E, 0, 0, 0, 1, 0))
 """PREVENT ALLOW MEDIUM REMOVAL, prevented (SPC-4, 6.15)."""
 
-WRITES = {
-    "WRITE(6)": (0x0A, ">BBHBB"),
-    "WRITE(10)": (0x2A, ">BBIBHB"),
-    "WRITE(12)": (0xAA, ">BBIIBB"),
+WRITES: dict[str, Callable[[int], bytes]] = {
+    "WRITE(6)": lambda lba: struct.pack(">IBB", 0x0A000000 | lba, 1, 0),
+    "WRITE(10)": lambda lba: write_10(lba, 1),
+    "WRITE(12)": lambda lba: struct.pack(">BBIIBB", 0xAA, 0, lba, 1, 0, 0),
 }
-"""Operation code, and how the command block is laid out (SBC-3, 5.32, 5.34, 5.36)."""
+"""The command block for one block (SBC-3, 5.32, 5.34, 5.36)."""
+
+LAST_OF_WRITE_6 = 0x1FFFFF
+"""The highest block that WRITE(6) has room for."""
+
+BLOCK_SIZES = (512, 1024, 2048, 4096)
+"""Bytes that a block of a disk or of a CD-ROM can have."""
 
 
 def lock(drive: Drive) -> None:
@@ -34,13 +41,13 @@ def try_writes(drive: Drive) -> list[str]:
     must(reply.status == PASSED, "READ CAPACITY(10) failed")
     must(len(reply.data) == 8, f"READ CAPACITY(10) gave {len(reply.data)} bytes")
     last, size = struct.unpack(">II", reply.data)
+    must(size in BLOCK_SIZES, f"its blocks have {size} bytes")
     passed = []
-    for name, (operation, layout) in WRITES.items():
+    for name, command in WRITES.items():
         for lba in (0, last // 2, last):
-            fields = (0, lba, 1, 0) if name == "WRITE(6)" else (0, lba, 0, 1, 0)
-            fields = (0, lba, 1, 0, 0) if name == "WRITE(12)" else fields
-            cdb = struct.pack(layout, operation, *fields)
-            data = b"\xa5" * size
-            if drive.ask(cdb, size, to_host=False, data=data).status == PASSED:
+            if name == "WRITE(6)" and lba > LAST_OF_WRITE_6:
+                continue
+            reply = drive.ask(command(lba), size, to_host=False, data=b"\xa5" * size)
+            if reply.status == PASSED:
                 passed.append(f"{name} of block {lba}")
     return passed

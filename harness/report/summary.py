@@ -52,7 +52,7 @@ _NAMED = 3
 class Run:
     """What the summary says of the run besides its cases.
 
-    `firmware`, `bios`, `controllers`, `full` and `seed` are as the user gave them, `bios` None when
+    All but `report`, `seconds`, `status` and `interrupted` is as the user gave it, `bios` None when
     it was not given: the id of a case says its BIOS then. `report` is the report folder,
     `seconds` the wall time, `status` the exit status.
     """
@@ -66,6 +66,8 @@ class Run:
     controllers: Sequence[str] = ()
     full: bool = False
     seed: int | None = None
+    server: Path | None = None
+    overlay: Path | None = None
 
 
 def print_summary(
@@ -163,6 +165,8 @@ def _say_broken(console: Console, run: Run, verdict: Verdict, cases: Sequence[Ca
     text = f"{verdict.id} is BROKEN ({promise}): in {one_line(first.id)}: {one_line(first.reason)}"
     say(console, f"{text}{others}", "red")
     command = ["ci/validate", "--firmware", run.firmware]
+    command += ["--server", str(run.server)] if run.server else []
+    command += ["--overlay", str(run.overlay)] if run.overlay else []
     if run.bios is not None:
         command += ["--bios", run.bios]
     if run.controllers and first.controller:

@@ -20,6 +20,7 @@ from harness.errors import (
     EndpointCollision,
     FirmwareFault,
     NotJudged,
+    Refused,
     RigFault,
 )
 from harness.firmware import Firmware, Gate, Server, Shape, boot_files
@@ -38,6 +39,9 @@ PLUG_SECONDS = 30.0
 
 LOOK_SECONDS = 0.05
 """How often it is looked whether a server is done."""
+
+LEFT_SECONDS = 2.0
+"""How long what a firmware has started for a moment may take to end."""
 
 LIFE = "life-{}"
 """Folder of the evidence that a device leaves in its second life, and in each later one."""
@@ -263,11 +267,19 @@ class Gadget:
         self.state = self._vm.configfs()
         return self.state.functions
 
-    def left(self) -> tuple[str, ...]:
-        """What is there of the gadget, a line each: folders and links in configfs, the functions'
-        devices, what is mounted, what runs. Raises as `luns` does."""
+    def left(self, settled: Callable[[Sequence[str]], bool]) -> Sequence[str]:
+        """What is there of the gadget, a line each.
+
+        Folders and links in configfs, the functions' devices, what is mounted, what runs. Helpers
+        that end by themselves have `LEFT_SECONDS` for that: it is looked until `settled` is true
+        of it. Raises as `luns` does.
+        """
         assert self._vm is not None
-        return self._vm.left()
+        late = Deadline.after(LEFT_SECONDS, "what the firmware has started to end")
+        while True:
+            seen = self._vm.left()
+            if settled(seen) or late.expired:
+                return seen
 
     def digest(self, path: str) -> str:
         """The SHA-256 of a file on the device, in hexadecimal. Raises as `luns` does."""
@@ -304,7 +316,11 @@ class Gadget:
         try:
             if self.relay is not None:
                 self.relay.wait_reset(Deadline.after(PLUG_SECONDS, "the gadget to be reset"))
-            yield
+            try:
+                yield
+            except Refused:
+                self._changed(self._drive_promised)  # it may have been bound anew all the same
+                raise
             self._changed(self._drive_promised if promise is None else promise())
         except CableError:
             self.check_alive()  # or it is the device that broke it
@@ -316,6 +332,8 @@ class Gadget:
         """Observe what the device's server has made of the gadget, once it is on the cable."""
         assert self._vm is not None
         self.state = self._vm.configfs()
+        if drive_promised and not (self.state.udc and self.state.luns):
+            self.state = self._vm.settle()  # a server may answer before it is done
         if self.state.udc:
             self._vm.wait_enumerated()
         self._observe(drive_promised)

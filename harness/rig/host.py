@@ -206,6 +206,8 @@ class Host:
         starving, starved = _Starving(self._gadget), pc.starved
         case.say("host: warm reset")
         self._gadget.hurry(True)
+        if self._gadget.plugged:
+            self._wait_plugged(relay)
         started = time.monotonic()
         pc.boot_again()
         try:

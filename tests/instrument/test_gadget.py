@@ -121,15 +121,15 @@ def test_configfs_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
         "udc dummy_udc.0\n"
         "function hid.GS0\n"
         "function mass_storage.disk0\n"
-        "lun mass_storage.disk0/lun.0 1 0 -> /dev/mmcblk0p3 -> block:254:3:vda3\n"
-        "lun mass_storage.disk0/lun.1 0 1\n"
+        "lun 1 0 mass_storage.disk0/lun.0 -> /dev/mmcblk0p3 -> block:254:3:vda3\n"
+        "lun 0 1 mass_storage.usb disk/lun.1\n"
     )
     assert vm(monkeypatch, lambda command: said).configfs() == Configfs(
         "dummy_udc.0",
         ("hid.GS0", "mass_storage.disk0"),
         (
             Lun("mass_storage.disk0/lun.0", ("/dev/mmcblk0p3", "block:254:3:vda3"), read_only=True),
-            Lun("mass_storage.disk0/lun.1", (), cdrom=True),
+            Lun("mass_storage.usb disk/lun.1", (), cdrom=True),
         ),
     )
 

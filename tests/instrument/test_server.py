@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import shutil
@@ -41,8 +42,10 @@ def answering(status: int = 200, **answer: Any) -> Server:
     return Server(httpx.MockTransport(lambda request: httpx.Response(status, json=answer)))
 
 
-def saying(text: str) -> Server:
-    return Server(httpx.MockTransport(lambda request: httpx.Response(200, text=text)))
+def saying(text: str, kind: str = "application/json") -> Server:
+    headers = {"Content-Type": kind}
+    answer = httpx.Response(200, content=text.encode(), headers=headers)
+    return Server(httpx.MockTransport(lambda request: answer))
 
 
 def test_requests_are_those_of_the_web_page() -> None:
@@ -114,6 +117,10 @@ def test_what_is_refused_says_so_though_the_status_is_200() -> None:
         (saying("<html>\x1b"), "not what its web page expects: <html>\\x1b"),
         (saying(""), "not what its web page expects: nothing"),
         (saying("[]"), "not what its web page expects: []"),
+        (saying("[" * 100_000), "not what its web page expects: [[["),
+        (saying('{"code":1e999,"msg":""}'), "not what its web page expects"),
+        (saying('{"code":false,"msg":""}'), "not what its web page expects"),
+        (saying("x", "text/html; charset=zlib"), "not what its web page expects: x"),
     ],
 )
 def test_what_no_web_page_understands(server: Server, words: str) -> None:
@@ -177,6 +184,19 @@ def test_an_answer_as_servers_give_it(said: bytes) -> None:
     assert head.startswith(b"GET /api/storage/image/mounted HTTP/1.1\r\n")
     assert b"Connection: close" in head
     assert body == b""
+
+
+def test_a_list_that_is_none() -> None:
+    with pytest.raises(ServerFault, match="list of images"):
+        answering(code=0, msg="success", data={"files": 5}).images()
+
+
+def test_what_nobody_asked_to_be_packed_is_not_unpacked() -> None:
+    bomb = gzip.compress(gzip.compress(bytes(100 << 20)))
+    shell = Shell(HEAD + b"Content-Encoding: gzip, gzip\r\n\r\n" + bomb)
+    with pytest.raises(ServerFault, match="not what its web page expects"):
+        client(shell).mounted()
+    assert b"Accept-Encoding" not in base64.b64decode(shell.asked)
 
 
 def test_a_long_request_takes_several_lines() -> None:
@@ -432,6 +452,31 @@ def test_a_server_that_cannot_be_used(
     firmware = open_firmware("fixed", tmp_path / "firmware")
     with pytest.raises(UsageError, match=words):
         supplied(firmware, tmp_path / "supplied", server=server, overlay=None)
+
+
+def test_an_overlay_that_the_device_cannot_hold(tmp_path: Path) -> None:
+    firmware = open_firmware("fixed", tmp_path / "firmware")
+    (tmp_path / "overlay/boot").mkdir(parents=True)
+    (tmp_path / "overlay/boot/link").symlink_to("elsewhere")
+    with pytest.raises(UsageError, match="is a link"):
+        supplied(firmware, tmp_path / "a", server=None, overlay=tmp_path / "overlay")
+    (tmp_path / "overlay/boot/link").unlink()
+    with open(tmp_path / "overlay/large", "wb") as file:
+        file.truncate(25 << 20)
+    with pytest.raises(UsageError, match="25 MiB over the device's root"):
+        supplied(firmware, tmp_path / "b", server=None, overlay=tmp_path / "overlay")
+
+
+def test_a_damaged_program(tmp_path: Path) -> None:
+    whole = Path(find_tool("usbredirect", "usbredirect")).read_bytes()
+    (tmp_path / "program").write_bytes(whole[:300])
+    with pytest.raises(UsageError, match="is damaged"):
+        libraries(tmp_path / "program", None)
+    (tmp_path / "program").write_bytes(
+        whole.replace(b"/lib64/ld-linux-x86-64.so.2", b"/etc/passwd" + bytes(16))
+    )
+    with pytest.raises(UsageError, match="names the dynamic linker '/etc/passwd'"):
+        libraries(tmp_path / "program", None)
 
 
 def test_an_overlay_that_is_not_there(tmp_path: Path) -> None:
