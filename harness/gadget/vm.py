@@ -342,6 +342,20 @@ class GadgetVm:
         """
         self._check("/lib/bootgate/binding off", "the gadget to leave its controller")
 
+    @contextlib.contextmanager
+    def nothing_plugged_in(self) -> Iterator[None]:
+        """Within, the gadget is in no port: nobody asks it anything while it comes and goes.
+
+        A kernel in the midst of asking a device that leaves gives the port up after some rounds,
+        and does not look at it again (drivers/usb/core/hub.c, hub_port_connect: "unable to
+        enumerate USB device"). Raises as `run_init_script` does.
+        """
+        self._check("/lib/bootgate/port off", "the gadget's port")
+        try:
+            yield
+        finally:
+            self._check("/lib/bootgate/port on", "the gadget's port")
+
     def fill(self, file: str) -> None:
         """Write a path into the first LUN's attribute "file"; "" empties it.
 

@@ -328,6 +328,11 @@ class Gadget:
         finally:
             self.hurry(False)
 
+    def nothing_plugged_in(self) -> contextlib.AbstractContextManager[None]:
+        """Within, the gadget is in no port. Raises as `luns` does."""
+        assert self._vm is not None
+        return self._vm.nothing_plugged_in()
+
     def _changed(self, drive_promised: bool) -> None:
         """Observe what the device's server has made of the gadget, once it is on the cable."""
         assert self._vm is not None

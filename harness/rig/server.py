@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from harness.errors import ServerFault
@@ -36,9 +37,14 @@ class DeviceServer:
             self._server.unmount()
 
     def toggle_disk(self, times: int = 1) -> list[bool]:
-        """Switch the virtual disk on or off, so many times; whether each time it says it is on."""
+        """Switch the virtual disk on or off, so many times; whether each time it says it is on.
+
+        More than once while the gadget is plugged in nowhere.
+        """
         said: list[bool] = []
-        with self._gadget.changing(lambda: said[-1]):
+        with self._gadget.changing(lambda: said[-1]), contextlib.ExitStack() as stack:
+            if times > 1:
+                stack.enter_context(self._gadget.nothing_plugged_in())
             for _ in range(times):
                 said.append(self._server.toggle_disk())
         return said

@@ -101,7 +101,7 @@ def test_host_goes_on_after_an_unmount(
 
 @requirement("EMPTY-2")
 @pytest.mark.parametrize(
-    "cdrom", [pytest.param(False, id="warm"), pytest.param(True, id="warm_cdrom")]
+    "cdrom", [pytest.param(False, id="warm_disk"), pytest.param(True, id="warm_cdrom")]
 )
 def test_host_that_was_on_goes_on_after_an_unmount(
     rig: Rig, media: Media, cdrom: bool, fast_controller: str
