@@ -445,7 +445,7 @@ def test_a_seed_adds_the_same_few_moments_each_time() -> None:
     assert added[0] != added[1]
     for cases in added:
         counted = Counter(case.split("/")[0] for case in cases)
-        assert counted == dict.fromkeys(("LIFE-1", "LIFE-3", "LIFE-4"), SAMPLE)
+        assert counted == dict.fromkeys(("LIFE-1", "LIFE-2", "LIFE-3", "LIFE-4"), SAMPLE)
     assert {*default, *once, *other} <= set(listed("--full"))
 
 
