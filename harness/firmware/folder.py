@@ -99,10 +99,11 @@ def _entry(root: Path, name: str) -> Entry:
     if not stat.S_ISREG(state.st_mode):
         raise FirmwareError(f"it holds {show(name)}, a device, pipe or socket: remove it")
     executable = bool(state.st_mode & 0o100)
-    return Entry(name, Kind.FILE, state.st_size, executable, chunks=_read(path))
+    return Entry(name, Kind.FILE, state.st_size, executable, chunks=content(path))
 
 
-def _read(path: Path) -> Iterator[bytes]:
+def content(path: Path) -> Iterator[bytes]:
+    """What is in a file, piece by piece. Raises FirmwareError when it cannot be read."""
     try:
         # Not through a link, and not waiting for a pipe's other end, should it have changed.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -83,10 +83,6 @@ class Server:
         name = self._disk_name or self._disk()[0]
         return bool(self._asked("POST", VIRTUAL, "to toggle the disk", {"device": name})["on"])
 
-    def close(self) -> None:
-        """Ask nothing any more. May be called twice."""
-        self._client.close()
-
     def _disk(self) -> tuple[str, bool]:
         devices = self._asked("GET", VIRTUAL, "which virtual devices are on")
         self._disk_name = next((n for n in DISK_NAMES if n in devices), DISK_NAMES[-1])

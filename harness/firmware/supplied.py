@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.errors import FirmwareError, UsageError
 from harness.firmware.copying import LIMITS, Limits, copy_tree
 from harness.firmware.entries import Entry, Kind, show
-from harness.firmware.folder import digest, folder_entries, state_of
+from harness.firmware.folder import content, digest, folder_entries, state_of
 from harness.firmware.nanokvm import SERVER_IN_TREE
 from harness.firmware.program import libraries, machine_of
 from harness.firmware.tree import Firmware
@@ -107,11 +107,6 @@ def _server_entries(server: Path, overlay: Path | None) -> dict[str, Entry]:
 
 
 def _file(path: Path) -> Entry:
-    """An entry for the content of a file, whose name is yet to be given."""
-
-    def chunks() -> Iterator[bytes]:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 16):
-                yield chunk
-
-    return Entry("", Kind.FILE, size=path.stat().st_size, executable=True, chunks=chunks())
+    """An entry for the content of a file, which may be a link; its name is yet to be given."""
+    whole = path.resolve()
+    return Entry("", Kind.FILE, whole.stat().st_size, executable=True, chunks=content(whole))

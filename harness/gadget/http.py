@@ -69,8 +69,8 @@ class ShellTransport(httpx.BaseTransport):
     def _exchange(self, spoken: bytes, request: httpx.Request) -> bytes:
         vm = self._vm
         words = base64.b64encode(spoken).decode("ascii")
-        parts = [words[i : i + _CHUNK] for i in range(0, len(words), _CHUNK)]
-        for part, into in zip(parts, [">", *[">>"] * len(parts)], strict=False):
+        for i in range(0, len(words), _CHUNK):
+            part, into = words[i : i + _CHUNK], ">>" if i else ">"
             vm.shell(f"echo {part} {into}/run/request", SHELL_SECONDS, "the gadget VM's shell")
         starved = vm.starved
         command = f"/lib/bootgate/talk {ANSWER_SECONDS} {ANSWER_LIMIT}"

@@ -433,13 +433,19 @@ def capacity(drive: Drive) -> None:
     must(_capacity(drive) > 1, "the medium has but one block")
 
 
-def _capacity(drive: Drive) -> int:
-    """How many blocks there are."""
+def last_and_size(drive: Drive) -> tuple[int, int]:
+    """The last block, and how many bytes a block has (SBC-3, 5.12). Raises Misbehaved."""
     reply = drive.ask(READ_CAPACITY, 8)
     must(reply.status == PASSED and len(reply.data) == 8, f"status {reply.status}")
     last, size = struct.unpack(">II", reply.data)
+    return int(last), int(size)
+
+
+def _capacity(drive: Drive) -> int:
+    """How many blocks there are."""
+    last, size = last_and_size(drive)
     must(size == BLOCK, f"its blocks have {size} bytes")
-    return int(last) + 1
+    return last + 1
 
 
 @check("SBC-3, 5.8", WITH_MEDIUM)

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 
 from harness.probe.bulk_only import PASSED, Drive
-from harness.probe.checks import READ_CAPACITY, must, write_10
+from harness.probe.checks import last_and_size, must, write_10
 
 LOCK = bytes((0x1E, 0, 0, 0, 1, 0))
 """PREVENT ALLOW MEDIUM REMOVAL, prevented (SPC-4, 6.15)."""
@@ -37,10 +37,7 @@ def try_writes(drive: Drive) -> list[str]:
     Such as "WRITE(10) of block 0". Raises Misbehaved when the drive has no capacity.
     """
     drive.settle()
-    reply = drive.ask(READ_CAPACITY, 8)
-    must(reply.status == PASSED, "READ CAPACITY(10) failed")
-    must(len(reply.data) == 8, f"READ CAPACITY(10) gave {len(reply.data)} bytes")
-    last, size = struct.unpack(">II", reply.data)
+    last, size = last_and_size(drive)
     must(size in BLOCK_SIZES, f"its blocks have {size} bytes")
     passed = []
     for name, command in WRITES.items():

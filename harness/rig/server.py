@@ -49,17 +49,9 @@ class DeviceServer:
                 said.append(self._server.toggle_disk())
         return said
 
-    def delete(self, file: str) -> None:
-        """Delete an image."""
-        self._server.delete(file)
-
     def mounted(self) -> str:
         """The path of the image that it says is in the drive, or ""."""
         return self._server.mounted()
-
-    def has_disk(self) -> bool:
-        """Whether it says that the virtual disk is on."""
-        return self._server.has_disk()
 
     def images(self) -> list[str]:
         """The images that it offers, by path."""

@@ -81,20 +81,18 @@ def test_a_mounted_medium_boots(rig: Rig, media: Media, kind: str, controller: s
     assert boot.outcome == Booted(label), boot.explain()
 
 
+EACH_AFTER_ANOTHER = (
+    *("disk", "other_disk", "cdrom", "hybrid_as_cdrom", "hybrid_as_disk", "disk"),
+)
+
 CHANGES = {
     # (kind, whether the one before is unmounted first): both ways from disk to CD-ROM and back
     "both_ways": (
         *(("disk", False), ("cdrom", False), ("other_disk", False)),
         *(("hybrid_as_cdrom", True), ("disk", True)),
     ),
-    "at_once": tuple(
-        (kind, False)
-        for kind in ("disk", "other_disk", "cdrom", "hybrid_as_cdrom", "hybrid_as_disk", "disk")
-    ),
-    "after_an_unmount": tuple(
-        (kind, True)
-        for kind in ("disk", "other_disk", "cdrom", "hybrid_as_cdrom", "hybrid_as_disk", "disk")
-    ),
+    "at_once": tuple((kind, False) for kind in EACH_AFTER_ANOTHER),
+    "after_an_unmount": tuple((kind, True) for kind in EACH_AFTER_ANOTHER),
 }
 
 
