@@ -406,6 +406,13 @@ class Disturbed(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited(Observation):
+    """From here on it is looked whether the screen shows `words`: those of the medium's own."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServerAnswered(Observation):
     """The device's own server answered a request; `answer` is its status and body, or why none."""
 

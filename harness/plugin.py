@@ -94,6 +94,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--bios", help=f"only this: {', '.join(BIOSES)}, or a BIOS image file")
     group.addoption("--controller", action="append", choices=CONTROLLERS, help="only this one")
     group.addoption("--seed", type=int, help="also a sample of the moments, by this number")
+    group.addoption(
+        "--uncontrolled",
+        action="store_true",
+        help="without controls: only beside runs on the same machine that have theirs",
+    )
     group.addoption("--full", action="store_true", help="also the cases that add little")
 
 
@@ -184,7 +189,7 @@ def pytest_collection_modifyitems(
         wanted = _once_each(wanted)
     items[:] = sorted(wanted, key=lambda item: item.get_closest_marker("early") is None)
     yield  # here -k is applied
-    if any(_is_case(item) for item in items):
+    if any(_is_case(item) for item in items) and not config.getoption("--uncontrolled"):
         items[:0] = controls
 
 
@@ -398,6 +403,7 @@ def _result(item: pytest.Item, case: _Case) -> CaseResult:
         evidence=case.evidence,
         versions=record.versions,
         notes=tuple(printable(note, 600) for note in record.notes),
+        code_path=record.code_path,
     )
 
 

@@ -18,9 +18,10 @@ import pytest
 from harness import __version__
 from harness.equipment import Equipment, prepare
 from harness.errors import ReportFolderError, RigFault, UsageError
-from harness.firmware import open_firmware, supplied
+from harness.firmware import open_firmware
 from harness.firmware.folder import kvmapp_within
 from harness.firmware.shipped import names
+from harness.firmware.supplied import supplied
 from harness.host.pc import BIOSES, DEFAULT_BIOS, check_bios
 from harness.outcome.catalogue import REQUIREMENTS
 from harness.outcome.verdict import (
@@ -96,8 +97,8 @@ class Choice:
         return [str(TESTS), *config, *quiet, *options]
 
 
-_UNUSED = ("terminal", "cacheprovider", "tmpdir")
-"""pytest's own plugins that a run does without."""
+_UNUSED = ("terminal", "cacheprovider", "tmpdir", "anyio")
+"""Plugins that a run does without: pytest's own, and one that httpx brings along."""
 
 
 def validate(choice: Choice) -> int:

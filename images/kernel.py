@@ -23,6 +23,7 @@ from harness.errors import BootgateError, ToolError
 from harness.owner import disk, run_tool
 from images.cache import digest, found, made
 from images.modules import LISTS, Modules, lines
+from images.packages import unpack
 
 BASE = (
     "configfs",
@@ -185,15 +186,8 @@ def _unpack_packages(draft: Path) -> None:
     names = sorted(set(re.findall(r"^(linux-(?!base|doc)\S+)$", depends, re.M)))
     if not names:
         raise ToolError(f"apt knows no package linux-image-{arch}: run apt-get update as root")
-    # As root, apt would download as the user _apt, who may not write here.
-    run_tool(
-        ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names],
-        package="apt",
-        cwd=draft,
-    )
     tree = draft / "tree"
-    for package in sorted(draft.glob("*.deb")):
-        run_tool(["dpkg-deb", "-x", str(package), str(tree)], package="dpkg")
+    unpack(names, draft, tree)
     for modules in {*tree.glob("lib/modules/*"), *tree.glob("usr/lib/modules/*")}:
         base = modules.parents[2]
         run_tool(["depmod", "-b", str(base), modules.name], package="kmod")

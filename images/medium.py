@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness.owner import disk, run_tool
 from images.cache import digest, made
-from images.payload import marker_sector, write_boot_disk
+from images.payload import marker_sector, meddler, write_boot_disk
+from images.real import real_medium
 
 ISO_FILL = 1 << 20
 """Bytes of a file in each ISO image: SeaBIOS refuses a CD-ROM of less than 300 sectors of 2048
@@ -25,14 +26,21 @@ def write_iso(path: Path, label: str, disk_label: str = "") -> None:
     it is a hybrid: as a disk it boots another, through a master boot record in its system area
     (ECMA-119, 6.2.1), which says that. Raises ToolError, DiskFull.
     """
-    sector = marker_sector(label)
     record = marker_sector(disk_label) if disk_label else b""
+    write_bootable(path, marker_sector(label), record)
+
+
+def write_bootable(path: Path, code: bytes, record: bytes = b"") -> None:
+    """Write an ISO 9660 image that boots `code`: El Torito without emulation, 2048 bytes at most.
+
+    A master boot record makes it a hybrid. Raises ToolError, DiskFull.
+    """
 
     def make(entry: Path) -> None:
         tree = entry / "tree"
         with disk("an ISO image"):
             tree.mkdir()
-            (tree / BOOT_IMAGE).write_bytes(sector.ljust(CD_SECTOR, b"\0"))
+            (tree / BOOT_IMAGE).write_bytes(code.ljust(CD_SECTOR, b"\0"))
             (tree / "FILL").write_bytes(bytes(ISO_FILL))
             (entry / "record").write_bytes(record)
         # El Torito 1.0, 2.1: no emulation, four sectors of 512 bytes.
@@ -43,7 +51,7 @@ def write_iso(path: Path, label: str, disk_label: str = "") -> None:
         with disk("an ISO image"):
             shutil.rmtree(tree)
 
-    entry = made("iso", digest([Path(__file__), sector, record]), make)
+    entry = made("iso", digest([Path(__file__), code, record]), make)
     with disk("an ISO image"):
         shutil.copyfile(entry / "iso", path)
 
@@ -63,6 +71,17 @@ class Media:
     def iso(self, name: str, label: str, disk_label: str = "") -> Path:
         """An ISO image, hybrid if it has a label for the disk too (`write_iso`)."""
         write_iso(self._folder / name, label, disk_label)
+        return self._folder / name
+
+    def meddler(self, name: str) -> Path:
+        """An ISO image for a drive of the PC's own: it tries all that a BIOS can do to a disk."""
+        write_bootable(self._folder / name, meddler())
+        return self._folder / name
+
+    def real(self, name: str) -> Path:
+        """One of the media that people use (images/real.py). Raises ToolError when it lacks."""
+        with disk("an image"):
+            shutil.copyfile(real_medium(name), self._folder / name)
         return self._folder / name
 
     def file(self, name: str, content: bytes) -> Path:

@@ -16,6 +16,9 @@ DISK_SIZE = 1 << 20
 MARK = "bootgate: booted from "
 """How a payload's line on the debug port begins; the medium's label follows."""
 
+MEDDLER = "meddler"
+"""The label of images/payloads/meddler.asm, which says that it was booted when it is done."""
+
 
 def assembled(name: str) -> bytes:
     """The machine code of `images/payloads/NAME.asm`. Raises ToolError, DiskFull, RigFault."""
@@ -37,6 +40,14 @@ def marker_sector(label: str) -> bytes:
     sector = bytearray(assembled("marker"))
     sector[TEXT_OFFSET : TEXT_OFFSET + len(text)] = text
     return bytes(sector)
+
+
+def meddler() -> bytes:
+    """What, booted from a CD-ROM, reads, writes and formats the PC's hard disks (MEDDLER).
+
+    Raises ToolError, DiskFull.
+    """
+    return assembled("meddler")
 
 
 def write_boot_disk(path: Path, label: str) -> None:

@@ -106,21 +106,35 @@ class Blocks(NamedTuple):
     number: int
 
 
-def read_blocks(cdb: bytes) -> Blocks | None:
-    """What a READ of 6, 10, 12 or 16 bytes asks for; None for any other or cut command.
+_READS = {0x08: 6, 0x28: 10, 0xA8: 12, 0x88: 16}
+"""READ by operation code: the size of its command (SBC-3, 5.11, 5.8, 5.13 and 5.15)."""
 
-    SBC-3, 5.11, 5.8, 5.13 and 5.15; READ(6) cannot ask for no block, 0 means 256 there.
-    """
-    match cdb[:1].hex(), len(cdb):
-        case "08", size if size >= 6:
+_WRITES = {0x0A: 6, 0x2A: 10, 0x2E: 10, 0xAA: 12, 0x8A: 16}
+"""WRITE, WRITE AND VERIFY(10) likewise (SBC-3, 5.32, 5.34, 5.39, 5.36 and 5.38)."""
+
+
+def read_blocks(cdb: bytes) -> Blocks | None:
+    """What a READ of 6, 10, 12 or 16 bytes asks for; None for any other or cut command."""
+    return _blocks(cdb, _READS)
+
+
+def written_blocks(cdb: bytes) -> Blocks | None:
+    """The same for a WRITE."""
+    return _blocks(cdb, _WRITES)
+
+
+def _blocks(cdb: bytes, sizes: dict[int, int]) -> Blocks | None:
+    size = sizes.get(cdb[0]) if cdb else None
+    if size is None or len(cdb) < size:
+        return None
+    match size:
+        case 6:  # it cannot be about no block: 0 means 256
             return Blocks(int.from_bytes(cdb[1:4]) & 0x1FFFFF, cdb[4] or 256)
-        case "28", size if size >= 10:
+        case 10:
             return Blocks(int.from_bytes(cdb[2:6]), int.from_bytes(cdb[7:9]))
-        case "a8", size if size >= 12:
+        case 12:
             return Blocks(int.from_bytes(cdb[2:6]), int.from_bytes(cdb[6:10]))
-        case "88", size if size >= 16:
-            return Blocks(int.from_bytes(cdb[2:10]), int.from_bytes(cdb[10:14]))
-    return None
+    return Blocks(int.from_bytes(cdb[2:10]), int.from_bytes(cdb[10:14]))
 
 
 class Sense(NamedTuple):

@@ -6,9 +6,7 @@
 
 from harness.firmware.copying import LIMITS, Limits
 from harness.firmware.gate import Gate, Shape, boot_files
-from harness.firmware.server import Server
 from harness.firmware.shipped import about, breaks, faults, rough, shipped
-from harness.firmware.supplied import supplied
 from harness.firmware.tree import Firmware, open_firmware
 
 __all__ = [
@@ -16,7 +14,6 @@ __all__ = [
     "Firmware",
     "Gate",
     "Limits",
-    "Server",
     "Shape",
     "about",
     "boot_files",
@@ -25,5 +22,4 @@ __all__ = [
     "open_firmware",
     "rough",
     "shipped",
-    "supplied",
 ]

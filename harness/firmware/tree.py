@@ -18,7 +18,6 @@ from harness.firmware.copying import LIMITS, Limits, copy_tree
 from harness.firmware.entries import show
 from harness.firmware.folder import digest, folder_entries, kvmapp_within, state_of
 from harness.firmware.nanokvm import INIT_SCRIPT_IN_TREE
-from harness.firmware.program import why_not
 from harness.firmware.shipped import names, shipped, shipped_entries
 
 
@@ -46,6 +45,9 @@ class Firmware:
     @property
     def without_server(self) -> str:
         """Why no server of its own can be run, or "" when one can."""
+        # Here, because what reads programs takes long to load, and few runs ask.
+        from harness.firmware.program import why_not
+
         return why_not(self.kvmapp)
 
     @property

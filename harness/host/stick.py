@@ -30,8 +30,8 @@ class Stick:
         return replace(self, image=self.then)
 
     def arguments(self) -> tuple[str, ...]:
-        """QEMU's arguments for one that is there from the start, first in the boot order."""
-        device = f"usb-storage,id={ID},bus=usb.0,port={PORT},drive={ID}-0,removable=on,bootindex=0"
+        """QEMU's arguments for one that is there from the start, where a gadget would be."""
+        device = f"usb-storage,id={ID},bus=usb.0,port={PORT},drive={ID}-0,removable=on,bootindex=1"
         return ("-drive", self._drive(0), "-device", device)
 
     def plug(self, qemu: Qemu, number: int) -> None:

@@ -16,6 +16,8 @@ REQUIREMENTS = {
     "that the host brings on itself",
     "EMPTY-8": "nothing chosen: asked what is mounted, the device says nothing",
     "SAFE-1": "no LUN is backed by a block device of the device, unless the gate file names it",
+    "SAFE-2": "nothing chosen: nobody who reads and writes the drive by every means gets or "
+    "changes a byte of the data partition",
     "SAFE-3": "a read-only medium and a CD-ROM cannot be changed by the host",
     "SAFE-4": "a request for a medium that cannot be gets an error and leaves the drive as it was",
     "MEDIA-1": "a gate file with a path: that image is in the drive and boots",
@@ -23,6 +25,7 @@ REQUIREMENTS = {
     "MEDIA-3": "a disk image boots through its master boot record",
     "MEDIA-4": "a hybrid ISO image boots as a CD-ROM and as a disk",
     "MEDIA-5": "after a change of medium the host boots the new one",
+    "MEDIA-6": "boot media that people use boot: memory tester, network boot, rescue, installer",
     "MEDIA-7": "unmounting a medium that the host holds works or is refused, and the state of the "
     "drive is told truthfully after",
     "LIFE-1": "after a warm reset at any moment the host is never hung and ends where a cold boot "

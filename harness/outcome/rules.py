@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.observation import (
     Acted,
+    Awaited,
     BiosLine,
     ControlReply,
     CpuSample,
@@ -28,6 +29,7 @@ from harness.observation import (
 )
 from harness.outcome.future import BIOS, BIOS_END, CHANGES_ITSELF, CLOSED, OVER_THE_EDGE, future
 from harness.outcome.kinds import (
+    MEDIUM,
     Booted,
     Hung,
     Inconclusive,
@@ -42,6 +44,7 @@ from harness.outcome.moments import hands_over
 from harness.outcome.never_code import TABLES_END, code_at, fresh, never_code, runs_wild
 from harness.outcome.outside import could_end
 from harness.outcome.place import last_seen, where
+from harness.outcome.wire import sector_of
 
 MARK = "bootgate: booted from "
 """What our boot payloads say on the debug port, before the medium's label."""
@@ -108,6 +111,8 @@ class Judge:
         """The BIOS's words since the last reset."""
         self._before_key: list[Observation] = []
         """While a key is tried: all that was seen until then, which it is measured against."""
+        self._awaited = ""
+        """What the screen shows once a medium that says nothing to us has booted."""
         self._booted: Booted | None = None
         """While a key is tried: what booted meanwhile, of itself unless it took the key."""
 
@@ -143,6 +148,10 @@ class Judge:
                 return self._hung(seen)
             case Acted():
                 return self._acted(seen)
+            case Awaited(words=words):
+                self._awaited = words
+            case Screen():
+                return self._shown(seen)
             case TimeUp():
                 return self._time_up(seen)
         return None
@@ -170,6 +179,20 @@ class Judge:
         elif GAVE_UP in text:
             self._gave_up = True
         return None
+
+    def _shown(self, screen: Screen) -> Outcome | None:
+        """The medium's own first screen, if it is the medium that was started."""
+        if not self._awaited or self._awaited not in screen.text or self._handover is None:
+            return None
+        lba = sector_of(self._seen, self._handover.sector)
+        if lba is None:
+            return None
+        return Booted(
+            MEDIUM,
+            round(screen.at, 3),
+            tuple(self._detours),
+            why=f"started from its block {lba}, it showed {self._awaited!r}",
+        )
 
     def _no_boot_device(self, sample: CpuSample) -> Outcome | None:
         """The BIOS said so, and afterwards it waits with interrupts on, and they come."""

@@ -20,6 +20,7 @@ class CaseResult:
     `requirement` is empty for a control. `outcome` is `Outcome.to_json`, or None when no host
     was started because the case could not be judged. Times are in seconds, `evidence` are
     paths relative to the report folder, `notes` are for the user whatever the judgement.
+    `code_path` is the part of the firmware that made the drive what it was, such as "unmount".
     """
 
     id: str
@@ -36,6 +37,7 @@ class CaseResult:
     control: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    code_path: str = ""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,15 @@ class Drive:
         request = (_FROM_INTERFACE, GET_MAX_LUN, 0, asked, 1)
         return bytes(self.device.ctrl_transfer(*request, timeout=self._milliseconds))
 
+    def luns(self) -> range:
+        """The numbers of its LUNs. A drive with one of them may refuse GET_MAX_LUN (BOT 3.2)."""
+        try:
+            return range(self.max_lun()[0] + 1)
+        except usb.core.USBError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            return range(1)
+
     def reset(self) -> None:
         """Bulk-Only Mass Storage Reset (BOT 3.1): the drive is ready for the next CBW."""
         request = (_TO_INTERFACE, BULK_ONLY_RESET, 0, self.interface)
@@ -193,16 +202,16 @@ class Drive:
             raise Misbehaved(f"REQUEST SENSE gave no sense data: {reply.data.hex(' ')}")
         return found
 
-    def settle(self) -> list[Sense]:
+    def settle(self, lun: int = 0) -> list[Sense]:
         """Take what UNIT ATTENTION is pending (SAM-4, 5.14), all of it; what that was.
 
         Raises Misbehaved when there is no end to it.
         """
         taken: list[Sense] = []
         for _ in range(8):
-            if self.ask(TEST_UNIT_READY).status == PASSED:
+            if self.ask(TEST_UNIT_READY, lun=lun).status == PASSED:
                 return taken
-            found = self.sense()
+            found = self.sense(lun)
             if found.key != UNIT_ATTENTION:
                 return taken
             taken.append(found)

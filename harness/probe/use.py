@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from harness.observation import SECTOR
 from harness.probe.bulk_only import PASSED, Drive
-from harness.probe.checks import last_and_size, must, write_10
+from harness.probe.checks import last_and_size, must, read_10, write_10
 
 LOCK = bytes((0x1E, 0, 0, 0, 1, 0))
 """PREVENT ALLOW MEDIUM REMOVAL, prevented (SPC-4, 6.15)."""
@@ -17,6 +18,18 @@ WRITES: dict[str, Callable[[int], bytes]] = {
     "WRITE(12)": lambda lba: struct.pack(">BBIIBB", 0xAA, 0, lba, 1, 0, 0),
 }
 """The command block for one block (SBC-3, 5.32, 5.34, 5.36)."""
+
+READS: dict[str, Callable[[int], bytes]] = {
+    "READ(6)": lambda lba: struct.pack(">IBB", 0x08000000 | lba, 1, 0),
+    "READ(10)": lambda lba: read_10(lba, 1),
+    "READ(12)": lambda lba: struct.pack(">BBIIBB", 0xA8, 0, lba, 1, 0, 0),
+}
+"""Likewise (SBC-3, 5.11, 5.8, 5.13)."""
+
+REGIONS = 64
+"""In so many places is it tried to get at a drive's data."""
+
+MEDDLED = b"MEDDLED WITH OVER SCSI"
 
 LAST_OF_WRITE_6 = 0x1FFFFF
 """The highest block that WRITE(6) has room for."""
@@ -29,6 +42,23 @@ def lock(drive: Drive) -> None:
     """Have the drive keep its medium. Raises Misbehaved when it refuses."""
     drive.settle()
     must(drive.ask(LOCK).status == PASSED, "PREVENT ALLOW MEDIUM REMOVAL failed")
+
+
+def try_everywhere(drive: Drive, blocks: int) -> None:
+    """Read, then write, in every region of each LUN's first `blocks` blocks of 512 bytes.
+
+    Whatever it says of its capacity. What came of it is seen on the wire. Raises Misbehaved when
+    it does not keep to the transport.
+    """
+    everywhere = [*range(0, blocks, max(1, blocks // REGIONS)), blocks - 1]
+    for lun in drive.luns():
+        drive.settle(lun)
+        for name, command in {**READS, **WRITES}.items():
+            reads = name in READS
+            data = b"" if reads else MEDDLED.ljust(SECTOR)
+            for lba in everywhere if name.endswith("(10)") else (0, blocks // 2, blocks - 1):
+                if not (name.endswith("(6)") and lba > LAST_OF_WRITE_6):
+                    drive.ask(command(lba), SECTOR, to_host=reads, data=data, lun=lun)
 
 
 def try_writes(drive: Drive) -> list[str]:

@@ -76,6 +76,7 @@ def _case(case: CaseResult, outcome: Mapping[str, Any] | None) -> dict[str, Any]
         "controller": case.controller,
         "bios": case.bios,
         "data_partition": case.data_partition,
+        "code_path": case.code_path,
         "outcome": outcome,
         "judgement": case.judgement,
         "reason": case.reason,

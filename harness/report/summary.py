@@ -162,7 +162,8 @@ def _say_broken(console: Console, run: Run, verdict: Verdict, cases: Sequence[Ca
     first = broken[0]
     more = len(broken) - 1
     others = f" (and {count(more, 'more case')})" if more else ""
-    text = f"{verdict.id} is BROKEN ({promise}): in {one_line(first.id)}: {one_line(first.reason)}"
+    text = f"{verdict.id} is BROKEN{_code_paths(broken)} ({promise})"
+    text += f": in {one_line(first.id)}: {one_line(first.reason)}"
     say(console, f"{text}{others}", "red")
     command = ["ci/validate", "--firmware", run.firmware]
     command += ["--server", str(run.server)] if run.server else []
@@ -179,6 +180,13 @@ def _say_broken(console: Console, run: Run, verdict: Verdict, cases: Sequence[Ca
     command += ["-k", first.id]
     say(console, f"    run it again: {printable(shlex.join(command), _ENDLESS)}", whole=True)
     _say_evidence(console, run, first)
+
+
+def _code_paths(cases: Sequence[CaseResult]) -> str:
+    """Which parts of the firmware did it, such as " by its boot script, unmount and toggle"."""
+    paths = [one_line(path) for path in dict.fromkeys(c.code_path for c in cases) if path]
+    *first, last = paths or [""]
+    return f" by its {', '.join(first)}{' and ' if first else ''}{last}" if last else ""
 
 
 def _say_rig_faults(console: Console, run: Run, faults: Sequence[CaseResult]) -> None:

@@ -11,6 +11,9 @@ from harness.observation import Recorder
 from harness.outcome.kinds import Outcome
 from harness.owner import disk, escaped_lines
 
+BOOT_SCRIPT, MOUNT, UNMOUNT, TOGGLE = CODE_PATHS = ("boot script", "mount", "unmount", "toggle")
+"""The parts of a firmware that can be the last to make something of the drive."""
+
 
 @dataclass
 class Record:
@@ -20,6 +23,8 @@ class Record:
     bios: str | None = None
     data_partition: str | None = None
     outcome: Outcome | None = None
+    code_path: str = ""
+    """Which of `CODE_PATHS` made the drive what it was."""
     boot_seconds: float = 0.0
     evidence: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)

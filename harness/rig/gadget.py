@@ -23,16 +23,15 @@ from harness.errors import (
     Refused,
     RigFault,
 )
-from harness.firmware import Firmware, Gate, Server, Shape, boot_files
-from harness.gadget.http import ShellTransport, start_server
+from harness.firmware import Firmware, Gate, Shape, boot_files
 from harness.gadget.vm import Configfs, GadgetVm, Lun
 from harness.observation import DeviceDied, GadgetState, ServerAnswered, Unplugged
-from harness.owner import printable
+from harness.owner import disk, printable
 from harness.probe.bulk_only import Drive
 from harness.qemu import starved
-from harness.rig.case import Case
+from harness.rig.case import BOOT_SCRIPT, Case
 from harness.rig.server import DeviceServer
-from images.emmc import write_emmc
+from images.emmc import DATA_SIZE, DATA_START, write_emmc
 
 PLUG_SECONDS = 30.0
 """How long the device_connect of a gadget that is on the bus may take to cross the cable."""
@@ -42,6 +41,9 @@ LOOK_SECONDS = 0.05
 
 LEFT_SECONDS = 2.0
 """How long what a firmware has started for a moment may take to end."""
+
+EMMC_MINOR, DATA_MINOR = "0", "3"
+"""The minor numbers of the eMMC and of its data partition (images/gadget_vm/init)."""
 
 LIFE = "life-{}"
 """Folder of the evidence that a device leaves in its second life, and in each later one."""
@@ -59,6 +61,7 @@ class Gadget:
         self.collision: EndpointCollision | None = None
         self.script = "it was not started"
         self._power_on: Callable[[Path], GadgetVm]
+        self._emmc: Path
         self._gate = Gate.ABSENT
         self._firmware: Firmware | None = None
         self._server: DeviceServer | None = None
@@ -86,7 +89,8 @@ class Gadget:
         self._firmware = firmware = firmware or case.equipment.firmware
         case.record.data_partition = data_partition
         self._power_off()
-        emmc = case.scratch / "emmc"
+        self._emmc = emmc = case.scratch / "emmc"
+        self.changed_by(BOOT_SCRIPT)
         write_emmc(
             emmc,
             kvmapp=firmware.kvmapp,
@@ -218,6 +222,10 @@ class Gadget:
                 raise NotJudged(why)
             if not self.state.udc:
                 raise FirmwareFault(f"there is no gadget for a server to drive; {self.script}")
+            # Here, because what speaks HTTP takes a third of the time in which Bootgate starts.
+            from harness.firmware.server import Server
+            from harness.gadget.http import ShellTransport, start_server
+
             case.say("device: its server starts")
             start_server(self._vm)
             self._server = DeviceServer(Server(ShellTransport(self._vm), self._told), self)
@@ -282,9 +290,43 @@ class Gadget:
                 return seen
 
     def digest(self, path: str) -> str:
-        """The SHA-256 of a file on the device, in hexadecimal. Raises as `luns` does."""
+        """The SHA-256 of a file on the device, in hexadecimal, "" when it cannot read that.
+
+        Raises as `luns` does.
+        """
         assert self._vm is not None
         return self._vm.digest(path)
+
+    def data(self) -> bytes:
+        """The data partition, byte for byte, with all that the device had to write.
+
+        What the device reads afterwards it reads from there. Raises DiskFull, else as `luns`.
+        """
+        assert self._vm is not None
+        self._vm.flush()
+        with disk("the device's eMMC", "read"), open(self._emmc, "rb") as emmc:
+            emmc.seek(DATA_START)
+            return emmc.read(DATA_SIZE)
+
+    def data_offsets(self) -> dict[int, int]:
+        """Of each LUN that the data partition backs, where in it its first byte lies.
+
+        In bytes; negative for a LUN that is all of the eMMC. Only the first drive's count, for
+        only that is spoken to. Raises as `luns` does.
+        """
+        offsets = {}
+        for lun in self.luns:
+            function, _, number = lun.name.rpartition("/lun.")
+            kind, *node = (lun.backing[-1] if lun.backing else "").split(":")
+            if kind == "block" and function == self.luns[0].name.rpartition("/lun.")[0]:
+                minor = node[1]
+                if minor in (EMMC_MINOR, DATA_MINOR):
+                    offsets[int(number)] = 0 if minor == DATA_MINOR else -DATA_START
+        return offsets
+
+    def changed_by(self, code_path: str) -> None:
+        """From here on the drive is what this part of the firmware makes of it."""
+        self._case.record.code_path = code_path
 
     def make_folder(self, path: str) -> None:
         """Make a folder on the device. Raises as `luns` does."""

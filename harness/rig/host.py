@@ -16,10 +16,11 @@ from harness.deadline import Deadline
 from harness.errors import TOO_BUSY, CableError, FirmwareFault, NotJudged, RigFault
 from harness.gadget.vm import CTRL_ALT_DEL as GADGET_CTRL_ALT_DEL
 from harness.gadget.vm import DIGIT_1, ESCAPE, STARVED_PART
-from harness.host.pc import MENU_MS, Pc
+from harness.host.pc import MEGABYTES, MENU_MS, Pc
 from harness.host.stick import Stick
 from harness.observation import (
     Acted,
+    Awaited,
     BiosLine,
     BusReset,
     ControlRequest,
@@ -42,7 +43,7 @@ from harness.rig.boot import MENU_OFFERED, MENU_OPEN, Boot, has_said
 from harness.rig.case import Case
 from harness.rig.deeds import do, do_with_stick
 from harness.rig.gadget import PLUG_SECONDS, Gadget
-from harness.rig.watch import Disturbing, Following, Freezing
+from harness.rig.watch import Disturbing, Following, Freezing, Screening
 from images.payload import write_boot_disk
 
 CASE_SECONDS = 45.0
@@ -104,6 +105,16 @@ class Rehearsal:
         return spent(self.stream, self.starved)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Fitted:
+    """What is in a PC, as `Host.boot` has it."""
+
+    next_device: Path | None = None
+    cdrom: Path | None = None
+    megabytes: int = MEGABYTES
+    menu: bool = False
+
+
 class Host:
     """The PC of a case."""
 
@@ -129,7 +140,10 @@ class Host:
         must_ask_drive: bool = True,
         press: Moment | None = None,
         next_device: Path | None = None,
+        cdrom: Path | None = None,
         seconds: float | None = None,
+        shows: str = "",
+        megabytes: int = MEGABYTES,
         disturb: Disturbance | None = None,
         menu: bool = False,
         recover: bool = True,
@@ -142,8 +156,10 @@ class Host:
         With `must_ask_drive` a boot counts only if the host asked the drive that the gate
         files promise. `press` is a moment at which Ctrl-Alt-Del is pressed on the PC's own
         keyboard. `next_device` is the image of the disk that comes second, by default one that
-        boots; `seconds` of the host's own time may go by without a proof, CASE_SECONDS unless it
-        is given. `disturb` is what is done to the host, its cable or its gadget on its way.
+        boots, `cdrom` that of a CD in a drive of the PC's own, which comes first. `seconds` of the
+        host's own time may go by without a proof, CASE_SECONDS unless it is given. A medium that
+        says nothing to us has booted when the screen `shows` these words. The PC has so many
+        `megabytes` of memory. `disturb` is what is done to it, its cable or its gadget on its way.
         `menu` has the BIOS offer its boot menu, which the gadget's keyboard is to open, and to
         choose the first entry of. With `recover` it is tried what brings a host back that hangs.
         `bends` are what the cable does to single packets; what they make up comes from `seed`.
@@ -162,14 +178,15 @@ class Host:
         if bends:
             case.keep("bends.txt", "".join(f"{line}\n" for line in (f"seed {seed}", *bends)))
         if not isinstance(outcome, NoDrive):
+            fitted = _Fitted(next_device, cdrom, megabytes, menu)
             outcome = self._run(
                 controller,
                 bios,
+                fitted,
                 press,
-                next_device,
                 seconds or CASE_SECONDS,
+                shows,
                 disturb,
-                menu,
                 recover,
             )
         case.record.outcome = self._outcome = outcome
@@ -234,20 +251,19 @@ class Host:
         self,
         controller: str,
         bios: str,
+        fitted: _Fitted,
         press: Moment | None,
-        next_device: Path | None,
         seconds: float,
+        shows: str,
         disturb: Disturbance | None,
-        menu: bool,
         recover: bool,
     ) -> Outcome:
         case = self._case
         late = disturb is not None and not disturb.deed.begins_plugged
         try:
             self._pc = self._switched_on(
-                *(controller, bios, next_device, USB_CAPTURE),
+                *(controller, bios, fitted, USB_CAPTURE),
                 late=late,
-                menu=menu,
                 exact=disturb is not None,
             )
         except BaseException:
@@ -260,7 +276,13 @@ class Host:
         self._pc.release()
         try:
             outcome, self._judged = self._watch(
-                self._pc, relay, seconds, press, disturbing, list(MENU) if menu else []
+                self._pc,
+                relay,
+                seconds,
+                press,
+                disturbing,
+                menu=MENU if fitted.menu else (),
+                shows=shows,
             )
             case.record.boot_seconds = round(time.monotonic() - started, 3)
             self._starved = self._pc.starved
@@ -277,20 +299,20 @@ class Host:
         self,
         controller: str,
         bios: str,
-        next_device: Path | None,
+        fitted: _Fitted,
         capture: str,
         *,
         late: bool,
-        menu: bool = False,
         exact: bool = False,
     ) -> Pc:
         """A PC with the gadget in its port, stopped at its first instruction.
 
         `capture` is the name of the file for what crosses the cable, "" for none; `late` leaves
-        the cable cut; `menu` and `exact` are as for a Pc.
+        the cable cut; `exact` is as for a Pc.
         """
         case = self._case
         relay = self._gadget.relay
+        next_device = fitted.next_device
         if next_device is None:
             next_device = case.scratch / "next-device"
             write_boot_disk(next_device, NEXT_DEVICE)
@@ -300,7 +322,9 @@ class Host:
             *(controller, bios, next_device, case.recorder, case.scratch),
             cable=cable,
             stick=None if late else self._stick,
-            menu=menu,
+            cdrom=fitted.cdrom,
+            megabytes=fitted.megabytes,
+            menu=fitted.menu,
             exact=exact,
         )
         try:
@@ -337,7 +361,7 @@ class Host:
             outcome = rules.decide(case.recorder.seen())
             if isinstance(outcome, NoDrive):
                 return Rehearsal(outcome, case.recorder.seen(), 0.0)
-            pc = self._switched_on(controller, bios, None, "", late=not plugged)
+            pc = self._switched_on(controller, bios, _Fitted(), "", late=not plugged)
             with contextlib.closing(pc):
                 pc.release()
                 outcome, judged = self._watch(pc, relay, CASE_SECONDS, None)
@@ -367,11 +391,14 @@ class Host:
         seconds: float,
         press: Moment | None,
         disturbing: Disturbing | None = None,
-        menu: Sequence[tuple[str, bytes]] = (),
         *,
+        menu: Sequence[tuple[str, bytes]] = (),
+        shows: str = "",
         since: int = 0,
     ) -> tuple[Outcome, int]:
         """Until the outcome is proven, or the host's time is up.
+
+        `menu` and `shows` are as for `boot`.
 
         Returns it, and how many observations it took. What was seen before `since` does not
         count, but for what the BIOS handed over.
@@ -382,7 +409,9 @@ class Host:
         patience = Deadline.after(seconds * PATIENCE, "the host to use up its time")
         told = 0.0
         ran = pc.ran
-        freezing = Freezing()
+        freezing, screening = Freezing(), Screening(shows)
+        if shows:
+            case.recorder.add(lambda at: Awaited(at, shows))
         while True:
             # Before what came of it is judged: the next moment may have come already.
             if press is not None and press.has_come(stream):
@@ -398,6 +427,9 @@ class Host:
                     raise disturbing.problem
                 self._disturb(pc, disturbing.deed)
                 disturbing, stream = None, case.recorder.seen()
+            if screening.due(stream):
+                pc.show()
+                stream = case.recorder.seen()
             if (outcome := following.judge(stream)) is not None:
                 return outcome, following.judged
             if relay is not None and relay.problem is not None:

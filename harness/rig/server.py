@@ -6,10 +6,11 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from harness.errors import ServerFault
-from harness.firmware import Server
 from harness.owner import printable
+from harness.rig.case import MOUNT, TOGGLE, UNMOUNT
 
 if TYPE_CHECKING:
+    from harness.firmware.server import Server
     from harness.rig.gadget import Gadget
 
 
@@ -28,11 +29,13 @@ class DeviceServer:
 
     def mount(self, file: str, *, cdrom: bool = False) -> None:
         """Put an image into the drive, as a disk or as a CD-ROM."""
+        self._gadget.changed_by(MOUNT)
         with self._gadget.changing():
             self._server.mount(file, cdrom=cdrom)
 
     def unmount(self) -> None:
         """Take the medium out."""
+        self._gadget.changed_by(UNMOUNT)
         with self._gadget.changing():
             self._server.unmount()
 
@@ -42,6 +45,7 @@ class DeviceServer:
         More than once while the gadget is plugged in nowhere.
         """
         said: list[bool] = []
+        self._gadget.changed_by(TOGGLE)
         with self._gadget.changing(lambda: said[-1]), contextlib.ExitStack() as stack:
             if times > 1:
                 stack.enter_context(self._gadget.nothing_plugged_in())

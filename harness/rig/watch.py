@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 from harness.errors import QemuError, RigFault
@@ -14,6 +15,10 @@ from harness.outcome.moments import Disturbance, Marks
 
 FREEZE_SECONDS = (0.15, 4.0)
 """When a quiet processor's state is frozen first, and the longest time between two of them."""
+
+
+SCREEN_SECONDS = 0.3
+"""How often the screen is looked at. A first screen may be gone after a second."""
 
 
 class Freezing:
@@ -38,6 +43,27 @@ class Freezing:
             return False
         self._next = now + min(longest, first * 2 ** max(0, self._taken - 1))
         self._taken += 1
+        return True
+
+
+class Screening:
+    """When to look at the screen for the words of a medium: once its code runs, now and then."""
+
+    def __init__(self, words: str) -> None:
+        """`words` are what is looked for; "" for nothing."""
+        self._words = words
+        self._begun = False
+        self._next = 0.0
+
+    def due(self, stream: Sequence[Observation]) -> bool:
+        """Whether now."""
+        if not self._words:
+            return False
+        self._begun = self._begun or any(isinstance(o, Handover) for o in stream)
+        now = time.monotonic()
+        if not self._begun or now < self._next:
+            return False
+        self._next = now + SCREEN_SECONDS
         return True
 
 

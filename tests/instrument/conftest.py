@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "harness.cli")
+UNCONTROLLED = (sys.executable, str(Path(__file__).with_name("uncontrolled.py")))
 FEWER = ("--workers", "1")
 """Cases at once, where a worker of pytest's for each core has a run of its own."""
 
@@ -64,10 +65,12 @@ def validate(tmp_path: Path) -> Validate:
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
         timeout: float = 300,
+        controlled: bool = True,
     ) -> Finished:
+        command = COMMAND if controlled else UNCONTROLLED
         report = tmp_path / "report"
         done = subprocess.run(
-            [*prefix, *COMMAND, "validate", "--report", str(report), *FEWER, *arguments],
+            [*prefix, *command, "validate", "--report", str(report), *FEWER, *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,

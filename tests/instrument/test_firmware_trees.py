@@ -870,6 +870,8 @@ BACKING: dict[str, list[dict[str, str]]] = {
         {},
     ],
     "faults/path_cut_at_blank": [{DISK0: ""}, {DISK0: ""}, {DISK0: "/data/boot"}, {}],
+    # The image of this test is not there: nothing of it is cut.
+    "faults/image_cut": [{DISK0: ""}, {DISK0: ""}, {DISK0: "/data/boot disk.img"}, {}],
     "faults/path_ignored": [{DISK0: ""}, {DISK0: ""}, {DISK0: ""}, {}],
     "faults/does_nothing": [{}, {}, {}, {}],
     "faults/boot_subclass_ignored": [
@@ -931,6 +933,7 @@ def test_shipped_trees_say_what_they_do_and_what_they_break() -> None:
 
 BEHIND = {
     *("faults/drive_throttled", "faults/partition_after_rebind", "faults/partition_after_resets"),
+    "faults/partition_for_the_next_host",
 }
 """They leave a program behind, and differ only in what that does later."""
 

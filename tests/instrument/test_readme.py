@@ -26,7 +26,7 @@ KEPT = "EMPTY-1/hid_and_storage-exfat-ehci"
 SERVED = "EMPTY-3/ehci"
 MORE_CASES = (
     " (and 8 more cases)",
-    ", EMPTY-2, EMPTY-3, EMPTY-4, EMPTY-5, EMPTY-6, SAFE-1, LIFE-2",
+    ", EMPTY-2, EMPTY-3, EMPTY-4, EMPTY-5, EMPTY-6, SAFE-1, SAFE-2, LIFE-2",
 )
 """What the sample of a broken firmware says because it is of all cases."""
 

@@ -35,18 +35,18 @@ CASE = "EMPTY-1/hid_and_storage-exfat-ehci"
     ],
 )
 def test_rough_firmware(validate: Validate, firmware: str, kind: str, words: str) -> None:
-    run = validate("--firmware", firmware, "-k", CASE)
+    run = validate("--firmware", firmware, "-k", CASE, controlled=False)
     (case,) = run.results["cases"]
     assert case["outcome"]["kind"] == kind, run.stdout
     assert words in case["outcome"]["why"]
     assert run.status == (1 if kind == "no_drive" else 0)
-    assert all(c["judgement"] == "kept" for c in run.results["controls"])
     log = run.report / "cases" / CASE.replace("/", ".") / "gadget-console.log"
     assert log.stat().st_size < 1 << 20
 
 
 def test_a_backing_without_a_name_is_no_promise_kept(validate: Validate) -> None:
-    run = validate("--firmware", "rough/copies_the_partition", "-k", "SAFE-1/nothing_chosen")
+    chosen = ["--firmware", "rough/copies_the_partition", "-k", "SAFE-1/nothing_chosen"]
+    run = validate(*chosen, controlled=False)
     (case,) = run.results["cases"]
     assert case["judgement"] == "not_judged", run.stdout
     assert "(deleted) -> unknown" in case["reason"]
@@ -54,9 +54,8 @@ def test_a_backing_without_a_name_is_no_promise_kept(validate: Validate) -> None
 
 def test_a_device_that_dies_while_the_host_boots(validate: Validate) -> None:
     # On UHCI SeaBIOS waits for 5 s: that is when it dies.
-    run = validate(
-        "--firmware", "rough/switches_off_late", "-k", "EMPTY-1/hid_and_storage-exfat-uhci"
-    )
+    case = "EMPTY-1/hid_and_storage-exfat-uhci"
+    run = validate("--firmware", "rough/switches_off_late", "-k", case, controlled=False)
     (case,) = run.results["cases"]
     assert case["outcome"]["kind"] == "no_drive", run.stdout
     assert "switched itself off" in case["outcome"]["why"]

@@ -14,6 +14,7 @@ from states import IF, LETTERS, LINES, frozen, handover
 
 from harness.observation import (
     Acted,
+    Awaited,
     BiosLine,
     BusReset,
     CableCut,
@@ -41,6 +42,7 @@ from harness.observation import (
 from harness.outcome.future import CHANGES_ITSELF, future
 from harness.outcome.kinds import (
     KINDS,
+    MEDIUM,
     NEXT_DEVICE,
     Booted,
     Hung,
@@ -116,6 +118,39 @@ def test_what_was_tried_before_it_booted_is_told() -> None:
     outcome = decide([STARTED, HANDED_OVER, failed, HANDED_OVER, BOOTED])
     assert isinstance(outcome, Booted)
     assert outcome.detours == ("Boot failed: not a bootable disk",)
+
+
+AWAITED = Awaited(0.0, "GNU GRUB")
+STARTS = handover(b"\xeb\x63".ljust(512, b"\0"))
+
+
+def read_from_the_drive(sector: bytes) -> list[Observation]:
+    cdb = bytes((0x28, 0, 0, 0, 0, 7, 0, 0, 1, 0))
+    digest = (sector_digest(sector),)
+    return [
+        ScsiCommand(0.5, 1, 0, "READ(10)", cdb, 512, True),
+        ScsiReply(0.6, 1, "READ(10)", "passed", 0, 512, sector[:64], digest),
+    ]
+
+
+def test_a_medium_that_says_nothing_to_us_has_booted_when_it_shows_its_words() -> None:
+    read, shows = read_from_the_drive(STARTS.sector), Screen(3.0, "x GNU GRUB  version 2", "")
+    booted = decide([AWAITED, *read, STARTS, Screen(2.5, "Loading", ""), shows])
+    assert booted == Booted(MEDIUM)
+    assert "from its block 7" in booted.why
+    assert "'GNU GRUB'" in booted.why
+
+
+@pytest.mark.parametrize("missing", ["awaited", "read", "handover"])
+def test_words_on_the_screen_that_are_not_the_mediums(missing: str) -> None:
+    """Nobody waits for them; another drive's code says them; the BIOS does."""
+    parts: dict[str, list[Observation]] = {
+        "awaited": [AWAITED],
+        "read": read_from_the_drive(STARTS.sector),
+        "handover": [STARTS],
+    }
+    seen = [one for name, part in parts.items() if name != missing for one in part]
+    assert decide([*seen, Screen(3.0, "GNU GRUB", "")]) is None
 
 
 def test_a_line_that_a_reset_cut_says_nothing_of_what_was_booted() -> None:

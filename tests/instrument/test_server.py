@@ -19,9 +19,11 @@ import pytest
 from harness.console import Answer
 from harness.equipment import prepare
 from harness.errors import NotJudged, Refused, RigFault, ServerFault, UsageError
-from harness.firmware import Gate, Server, open_firmware, supplied
+from harness.firmware import Gate, open_firmware
 from harness.firmware.nanokvm import SERVER_IN_TREE
 from harness.firmware.program import libraries, machine_of
+from harness.firmware.server import Server
+from harness.firmware.supplied import supplied
 from harness.gadget import http
 from harness.gadget.http import ANSWER_LIMIT, ANSWER_SECONDS, ShellTransport, start_server
 from harness.gadget.vm import GadgetVm

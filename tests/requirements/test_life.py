@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,37 @@ PARTS = 40
 """Into so many parts POST is divided, by its marks: the BIOS's lines and what crosses the cable."""
 
 
-HELD = [
-    ("empty", Gate.EMPTY, NEXT_DEVICE),
-    ("image", Gate.path("/data/boot.img"), MEDIUM),
-]
-"""What is in the drive, and what the host boots then."""
+IMAGE = "/data/boot.img"
+
+
+def untouched(rig: Rig) -> None:
+    """As the boot script left it."""
+
+
+def mounted(rig: Rig) -> None:
+    rig.gadget.serve().mount(IMAGE)
+
+
+def unmounted(rig: Rig) -> None:
+    mounted(rig)
+    rig.gadget.serve().unmount()
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is in the drive: by which gate file, and what was done then; what the host boots."""
+
+    gate: Gate
+    ends: str
+    then: Callable[[Rig], None] = untouched
+
+
+EMPTY, FULL = Held(Gate.EMPTY, NEXT_DEVICE), Held(Gate.path(IMAGE), MEDIUM)
+HELD = {"empty": EMPTY, "image": FULL}
+SERVED = {
+    "mounted": Held(Gate.EMPTY, MEDIUM, mounted),
+    "unmounted": Held(Gate.EMPTY, NEXT_DEVICE, unmounted),
+}
 
 
 def disturbed(
@@ -40,22 +67,22 @@ def disturbed(
     controller: str,
     deed: Deed,
     part: int,
-    held: tuple[Gate, str, Path],
+    held: Held,
+    image: Path,
     kept: Callable[[Outcome], bool],
 ) -> Boot:
     """A boot on whose way something is done, `part` parts after its beginning.
 
-    `held` is the gate file, where the host ends with that, and the image that is on the device;
-    that is in the drive if the gate file says so. Raises NotJudged when a boot without that does
-    not end there, when this boot came to its end without passing the mark, or when it ends as it
-    must not, which `kept` says, and does so with QEMU's own drive, too.
+    `image` is on the device, and in the drive if `held` has it there. Raises NotJudged when a boot
+    without that does not end there, when this boot came to its end without passing the mark, or
+    when it ends as it must not, which `kept` says, and does so with QEMU's own drive, too.
     """
-    gate, ends, image = held
-    rig.gadget.start(gate=gate, media=[image])
+    rig.gadget.start(gate=held.gate, media=[image])
+    held.then(rig)
     if deed.by_server:
         rig.gadget.serve()
     whole = rig.host.rehearse(controller, plugged=deed.begins_plugged)
-    wanted = Booted(ends if deed.begins_plugged else NEXT_DEVICE)
+    wanted = Booted(held.ends if deed.begins_plugged else NEXT_DEVICE)
     if whole.outcome != wanted:
         raise NotJudged(
             f"a boot that nothing disturbs ends otherwise: {whole.outcome}, not {wanted}"
@@ -67,33 +94,31 @@ def disturbed(
         raise NotJudged(f"{boot.outcome}, and never came to {mark}")
     # What is not proven, or a gadget that is gone, is nothing that a host does.
     if not (kept(boot.outcome) or isinstance(boot.outcome, Inconclusive | NoDrive)):
-        in_drive = None if gate is Gate.EMPTY and not deed.mounts else image
+        in_drive = None if held.ends == NEXT_DEVICE and not deed.mounts else image
         rig.check_host(controller, disturbance, whole, boot, in_drive)
     return boot
 
 
 @requirement("LIFE-1")
 @pytest.mark.parametrize(
-    ("gate", "ends", "part"),
+    ("held", "part"),
     [
-        pytest.param(gate, ends, part, id=f"{held}-{part:02}", marks=marks)
-        for held, gate, ends in HELD
+        pytest.param(held, part, id=f"{name}-{part:02}", marks=marks)
+        for name, held in {**HELD, **SERVED}.items()
         for part in range(PARTS)
-        for marks in [() if (held, part) == ("empty", 32) else swept]
+        for marks in [() if part == 32 and name in ("empty", "unmounted") else swept]
     ],
 )
 def test_a_warm_reset_ends_where_a_cold_boot_ends(
     rig: Rig,
     boot_image: Callable[[str], Path],
-    gate: Gate,
-    ends: str,
+    held: Held,
     part: int,
     fast_controller: str,
 ) -> None:
-    held = (gate, ends, boot_image("boot.img"))
-    wanted = Booted(ends)
+    wanted, image = Booted(held.ends), boot_image("boot.img")
     boot = disturbed(
-        rig, fast_controller, Deed.RESET, part, held, lambda outcome: outcome == wanted
+        rig, fast_controller, Deed.RESET, part, held, image, lambda outcome: outcome == wanted
     )
     assert boot.outcome == wanted, boot.explain()
 
@@ -118,9 +143,8 @@ MOMENTS = [
 def test_a_change_of_medium_never_hangs_the_host(
     rig: Rig, boot_image: Callable[[str], Path], deed: Deed, part: int, fast_controller: str
 ) -> None:
-    gate, ends = HELD[0][1:] if deed.mounts else HELD[1][1:]
-    held = (gate, ends, boot_image("boot.img"))
-    boot = disturbed(rig, fast_controller, deed, part, held, goes_on)
+    held = EMPTY if deed.mounts else FULL
+    boot = disturbed(rig, fast_controller, deed, part, held, boot_image("boot.img"), goes_on)
     assert goes_on(boot.outcome), boot.explain()
 
 
@@ -131,47 +155,43 @@ def deeds(**default: tuple[int, ...]) -> list[object]:
     """
     return [
         pytest.param(
-            *(gate, ends, Deed[name], part),
-            id=f"{'' if held == 'empty' else held + '-'}{name.lower()}-{part:02}",
-            marks=() if held == "empty" and part in parts_of else swept,
+            *(held, Deed[name], part),
+            id=f"{'' if held is EMPTY else what + '-'}{name.lower()}-{part:02}",
+            marks=() if held is EMPTY and part in parts_of else swept,
         )
         for name, parts_of in default.items()
-        for held, gate, ends in HELD
+        for what, held in HELD.items()
         for part in range(PARTS)
     ]
 
 
 @requirement("LIFE-3")
-@pytest.mark.parametrize(("gate", "ends", "deed", "part"), deeds(REBIND=(), QUICK_REBIND=(8,)))
+@pytest.mark.parametrize(("held", "deed", "part"), deeds(REBIND=(), QUICK_REBIND=(8,)))
 def test_a_rebind_never_hangs_the_host(
     rig: Rig,
     boot_image: Callable[[str], Path],
-    gate: Gate,
-    ends: str,
+    held: Held,
     deed: Deed,
     part: int,
     fast_controller: str,
 ) -> None:
-    held = (gate, ends, boot_image("boot.img"))
-    boot = disturbed(rig, fast_controller, deed, part, held, goes_on)
+    boot = disturbed(rig, fast_controller, deed, part, held, boot_image("boot.img"), goes_on)
     assert goes_on(boot.outcome), boot.explain()
 
 
 @requirement("LIFE-4")
-@pytest.mark.parametrize(
-    ("gate", "ends", "deed", "part"), deeds(RESTART=(), QUICK_RESTART=(4,), PLUG=())
-)
+@pytest.mark.parametrize(("held", "deed", "part"), deeds(RESTART=(), QUICK_RESTART=(4,), PLUG=()))
 def test_a_device_that_comes_late_or_again(
     rig: Rig,
     boot_image: Callable[[str], Path],
-    gate: Gate,
-    ends: str,
+    held: Held,
     deed: Deed,
     part: int,
     fast_controller: str,
 ) -> None:
     """A host that was given a medium and lost it may boot either."""
-    either = (Booted(NEXT_DEVICE), Booted(ends))
-    held = (gate, ends, boot_image("boot.img"))
-    boot = disturbed(rig, fast_controller, deed, part, held, lambda outcome: outcome in either)
+    either, image = (Booted(NEXT_DEVICE), Booted(held.ends)), boot_image("boot.img")
+    boot = disturbed(
+        rig, fast_controller, deed, part, held, image, lambda outcome: outcome in either
+    )
     assert boot.outcome in either, boot.explain()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import Refused
+from harness.errors import NotJudged, Refused
 from harness.firmware import Gate
 from harness.host.pc import CONTROLLERS
 from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted
@@ -15,6 +15,7 @@ from harness.plugin import early, full, requirement
 from harness.probe.use import lock
 from harness.rig import Rig
 from images.medium import Media
+from images.real import REAL
 
 
 @requirement("MEDIA-1")
@@ -121,6 +122,37 @@ def test_the_new_medium_boots(
             assert outcome == Booted(label), f"{outcome}, with {kind} mounted as change {i}"
     boot = rig.host.boot(fast_controller)
     assert boot.outcome == Booted(label), boot.explain()
+
+
+SHORT = (("memtest.iso", True), ("rescue.iso", False), ("ipxe.iso", False))
+USED = [
+    pytest.param(
+        *(name, cdrom),
+        id=f"{name.removesuffix('.iso')}-{'cdrom' if cdrom else 'disk'}",
+        marks=() if (name, cdrom) in SHORT else full,
+    )
+    for name in REAL
+    for cdrom in (True, False)
+]
+"""Each as a CD-ROM, which the server mounts, and as a disk, which the gate file names."""
+
+
+@requirement("MEDIA-6")
+@pytest.mark.parametrize(("name", "cdrom"), USED)
+def test_a_medium_that_people_use_boots(
+    rig: Rig, media: Media, name: str, cdrom: bool, fast_controller: str
+) -> None:
+    real, path = REAL[name], f"/data/{name}"
+    if real.large and fast_controller not in ("ehci", "xhci"):
+        raise NotJudged(f"{name} takes too long to load on {fast_controller}")
+    gate = Gate.EMPTY if cdrom else Gate.path(path)
+    rig.gadget.start(gate=gate, media=[media.real(name)])
+    if cdrom:
+        rig.gadget.serve().mount(path, cdrom=True)
+    boot = rig.host.boot(
+        fast_controller, shows=real.shows, megabytes=real.megabytes, seconds=real.seconds
+    )
+    assert boot.outcome == Booted(MEDIUM), boot.explain()
 
 
 @requirement("MEDIA-7")

@@ -11,12 +11,15 @@ from harness.errors import NotJudged, Refused
 from harness.firmware import Gate, Shape
 from harness.firmware.nanokvm import DATA_PARTITION
 from harness.gadget.vm import Lun
+from harness.observation import SECTOR
+from harness.outcome.changes import changes, got, put
 from harness.outcome.kinds import MEDIUM, Booted
 from harness.owner import printable
 from harness.plugin import requirement
-from harness.probe.use import try_writes
+from harness.probe.use import try_everywhere, try_writes
 from harness.rig import Rig
 from images.medium import Media
+from images.payload import MEDDLER
 
 # The factory shape's virtual USB controller has room for any number of LUNs.
 GATES = [
@@ -55,6 +58,62 @@ def assert_no_block_device(luns: Sequence[Lun]) -> None:
 
 
 IMAGE = "/data/boot.img"
+
+
+def nothing_more(rig: Rig) -> None:
+    """As the boot script left it."""
+
+
+def unmount(rig: Rig) -> None:
+    server = rig.gadget.serve()
+    server.mount(IMAGE)
+    server.unmount()
+
+
+def switch_on(rig: Rig) -> None:
+    rig.gadget.serve().toggle_disk()
+
+
+@requirement("SAFE-2")
+@pytest.mark.parametrize(
+    ("gate", "then"),
+    [
+        pytest.param(Gate.EMPTY, nothing_more, id="boot_script"),
+        pytest.param(Gate.EMPTY, unmount, id="unmount"),
+        pytest.param(Gate.ABSENT, switch_on, id="toggle"),
+    ],
+)
+def test_nobody_gets_at_the_data_partition(
+    rig: Rig, media: Media, gate: Gate, then: Callable[[Rig], None], fast_controller: str
+) -> None:
+    """First a host that asks for what it likes, then a PC that was booted from another drive."""
+    rig.gadget.start(gate=gate, media=[media.disk("boot.img", MEDIUM)])
+    then(rig)
+    file, before = rig.gadget.digest(IMAGE), rig.gadget.data()
+    with rig.gadget.drive() as drive:
+        try_everywhere(drive, len(before) // SECTOR)
+    offsets = rig.gadget.data_offsets()
+    cdrom = media.meddler("meddler.iso")
+    boot = rig.host.boot(fast_controller, cdrom=cdrom, must_ask_drive=False)
+    offsets |= rig.gadget.data_offsets()
+    stream, after = rig.recorder.seen(), rig.gadget.data()
+    read = got(stream, before)
+    changed = changes(before, after, put(stream), offsets)
+    rig.keep("data-partition.txt", "\n".join(map(str, [*read, *changed])) or "nothing")
+    wrong = []
+    if read:
+        wrong.append(f"the host got bytes of the data partition ({len(read)}): {read[0]}")
+    if by_host := [change for change in changed if change.by]:
+        wrong.append(f"it changed bytes of it ({len(by_host)}): {by_host[0]}")
+    if wrong and rig.gadget.digest(IMAGE) != file:
+        wrong.append(f"the device itself reads {IMAGE} as another file since")
+    assert not wrong, "; ".join(wrong)
+    if changed:
+        raise NotJudged(
+            f"the data partition changed by itself: {changed[0]} (data-partition.txt has the rest)"
+        )
+    if boot.outcome != Booted(MEDDLER):
+        raise NotJudged(f"the PC did not try its BIOS on the drive: it {boot.outcome}")
 
 
 @requirement("SAFE-3")
