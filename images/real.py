@@ -5,68 +5,26 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BootgateError, ToolError
-from harness.owner import disk, run_tool
+from harness.owner import disk
 from images.cache import digest, found, made
 from images.packages import unpack
 
 
 @dataclass(frozen=True)
 class Real:
-    """A medium: `name` with its suffix, the packages that it comes from, and how to know it.
+    """A medium: `name` with its suffix, its package and where that has it, and how to know it.
 
-    `shows` are words of its own first screen; `megabytes` how much memory the PC needs for them,
-    `seconds` how long it may take to show them; `large` is one that takes minutes to load over USB
-    1. All of them are hybrids: CD-ROM and disk in one.
+    `shows` are words of its own first screen. All of them are hybrids: CD-ROM and disk in one.
     """
 
     name: str
-    packages: tuple[str, ...]
+    package: str
+    place: str
     shows: str
-    write: Callable[[Path, Path], None]
-    megabytes: int = 64
-    seconds: float = 20.0
-    large: bool = False
-
-
-def _taken(place: str) -> Callable[[Path, Path], None]:
-    """The medium is a file of its package."""
-
-    def write(tree: Path, path: Path) -> None:
-        shutil.copyfile(tree / place, path)
-
-    return write
-
-
-_ISOLINUX = """\
-default install
-label install
-    kernel linux
-    append initrd=initrd.gz vga=normal nomodeset no-scroll fb=false
-"""
-"""syslinux's configuration: the installer's text dialogs on the PC's text screen, whose memory does
-not move (Linux, drivers/video/console/vgacon.c, no_scroll)."""
-
-
-def _installer(tree: Path, path: Path) -> None:
-    """The installer's netboot files, as the disc of Debian's that brings them would start them."""
-    (files,) = tree.glob("usr/lib/debian-installer/images/*/*/text/debian-installer/*")
-    disc = path.with_name("disc")
-    disc.mkdir()
-    for name in ("linux", "initrd.gz"):
-        shutil.move(files / name, disc / name)
-    shutil.copyfile(tree / "usr/lib/ISOLINUX/isolinux.bin", disc / "isolinux.bin")
-    shutil.copyfile(tree / "usr/lib/syslinux/modules/bios/ldlinux.c32", disc / "ldlinux.c32")
-    (disc / "isolinux.cfg").write_text(_ISOLINUX, encoding="ascii")
-    boot = ["-b", "isolinux.bin", "-c", "boot.cat", "-no-emul-boot", "-boot-load-size", "4"]
-    hybrid = ["-boot-info-table", "-isohybrid-mbr", str(tree / "usr/lib/ISOLINUX/isohdpfx.bin")]
-    command = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "INSTALLER", *boot, *hybrid]
-    run_tool([*command, "-o", str(path), str(disc)], package="xorriso")
-    shutil.rmtree(disc)
 
 
 _ARCH = "amd64"
@@ -76,34 +34,21 @@ REAL = {
     real.name: real
     for real in (
         Real(
-            "memtest.iso",
-            (f"memtest86+:{_ARCH}",),
+            *("memtest.iso", f"memtest86+:{_ARCH}", "usr/lib/memtest86+/memtest86+x64.iso"),
             "Memtest86+ v",
-            _taken("usr/lib/memtest86+/memtest86+x64.iso"),
         ),
-        Real("ipxe.iso", ("ipxe",), "iPXE 1", _taken("usr/lib/ipxe/ipxe.iso")),
+        Real("ipxe.iso", "ipxe", "usr/lib/ipxe/ipxe.iso", "iPXE 1"),
         Real(
-            "rescue.iso",
-            (f"grub-rescue-pc:{_ARCH}",),
+            *("rescue.iso", f"grub-rescue-pc:{_ARCH}", "usr/lib/grub-rescue/grub-rescue-cdrom.iso"),
             "GNU GRUB",
-            _taken("usr/lib/grub-rescue/grub-rescue-cdrom.iso"),
-        ),
-        Real(
-            "installer.iso",
-            (f"debian-installer-12-netboot-{_ARCH}", "isolinux", "syslinux-common"),
-            "Select a language",
-            _installer,
-            megabytes=768,
-            seconds=300.0,
-            large=True,
         ),
     )
 }
-"""By name: a memory tester, a network boot, a rescue disc and an installer."""
+"""By name: a memory tester, a network boot and a rescue disc."""
 
 
 def _key(real: Real) -> str:
-    return digest(("a medium that was fetched", real.name, *real.packages, _ISOLINUX))
+    return digest(("a medium that was fetched", real.name, real.package))
 
 
 def real_medium(name: str) -> Path:
@@ -119,14 +64,13 @@ def fetch() -> None:
     for real in REAL.values():
 
         def make(store: Path, real: Real = real) -> None:
-            told = ", ".join(real.packages)
-            print(f"bootgate: fetching a boot medium: {told}", file=sys.stderr, flush=True)
+            print(f"bootgate: fetching a boot medium: {real.package}", file=sys.stderr, flush=True)
             draft = store / "packages"
             with disk("a boot medium"):
                 draft.mkdir()
                 tree = draft / "tree"
-                unpack(real.packages, draft, tree)
-                real.write(tree, store / real.name)
+                unpack([real.package], draft, tree)
+                shutil.copyfile(tree / real.place, store / real.name)
                 shutil.rmtree(draft)
 
         made("real", _key(real), make)

@@ -50,7 +50,6 @@ DEBUG_PORT = 0x402
 """Where SeaBIOS writes its log (SeaBIOS, src/hw/serialio.c) and our payloads their line."""
 
 MEGABYTES = 64
-"""Memory of a PC, unless a medium needs more."""
 
 STOPPED = ("paused", "prelaunch")
 """QEMU's states of a machine that QMP stopped. The second when it was just about to be reset: QEMU
@@ -121,7 +120,6 @@ class Pc:
         cable: bool,
         stick: Stick | None = None,
         cdrom: Path | None = None,
-        megabytes: int = MEGABYTES,
         menu: bool = False,
         exact: bool = False,
     ) -> None:
@@ -129,10 +127,10 @@ class Pc:
 
         `cable` puts a USB port in front of which `self.cable` is the other end, first in the
         boot order, `stick` a drive of QEMU's own; `next_device` is the disk image that comes
-        second, `cdrom` one that is in a CD-ROM drive and comes before both. It has so
-        many `megabytes` of memory; with `menu` the BIOS offers its boot menu. With `exact` the
-        machine can be stopped right behind a line of its log, for which it waits with each line
-        until that is read. Raises QemuError.
+        second, `cdrom` one that is in a CD-ROM drive and comes before both;
+        with `menu` the BIOS offers its boot menu. With `exact` the machine can be stopped right
+        behind a line of its log, for which it waits with each line until that is read. Raises
+        QemuError.
         """
         self._recorder = recorder
         self._scratch = scratch
@@ -146,9 +144,9 @@ class Pc:
         self._plugs = 0
         self._brake: socket.socket | None = None
         self._ran, self._since, self._starved, self._powered = 0.0, 0.0, 0.0, 0.0
-        self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(megabytes << 20)))
+        self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(MEGABYTES << 20)))
         arguments = [
-            *("-M", "pc", "-m", f"{megabytes}M", "-S", "-vga", "std", *bios_arguments(bios)),
+            *("-M", "pc", "-m", f"{MEGABYTES}M", "-S", "-vga", "std", *bios_arguments(bios)),
             *self._memory.arguments(),
             *("-gdb", "chardev:gdb"),
             *("-nic", "none", "-boot", f"menu=on,splash-time={MENU_MS}" if menu else "menu=off"),

@@ -16,7 +16,7 @@ from harness.deadline import Deadline
 from harness.errors import TOO_BUSY, CableError, FirmwareFault, NotJudged, RigFault
 from harness.gadget.vm import CTRL_ALT_DEL as GADGET_CTRL_ALT_DEL
 from harness.gadget.vm import DIGIT_1, ESCAPE, STARVED_PART
-from harness.host.pc import MEGABYTES, MENU_MS, Pc
+from harness.host.pc import MENU_MS, Pc
 from harness.host.stick import Stick
 from harness.observation import (
     Acted,
@@ -111,7 +111,6 @@ class _Fitted:
 
     next_device: Path | None = None
     cdrom: Path | None = None
-    megabytes: int = MEGABYTES
     menu: bool = False
 
 
@@ -143,7 +142,6 @@ class Host:
         cdrom: Path | None = None,
         seconds: float | None = None,
         shows: str = "",
-        megabytes: int = MEGABYTES,
         disturb: Disturbance | None = None,
         menu: bool = False,
         recover: bool = True,
@@ -158,8 +156,8 @@ class Host:
         keyboard. `next_device` is the image of the disk that comes second, by default one that
         boots, `cdrom` that of a CD in a drive of the PC's own, which comes first. `seconds` of the
         host's own time may go by without a proof, CASE_SECONDS unless it is given. A medium that
-        says nothing to us has booted when the screen `shows` these words. The PC has so many
-        `megabytes` of memory. `disturb` is what is done to it, its cable or its gadget on its way.
+        says nothing to us has booted when the screen `shows` these words.
+        `disturb` is what is done to the host, its cable or its gadget on its way.
         `menu` has the BIOS offer its boot menu, which the gadget's keyboard is to open, and to
         choose the first entry of. With `recover` it is tried what brings a host back that hangs.
         `bends` are what the cable does to single packets; what they make up comes from `seed`.
@@ -178,7 +176,7 @@ class Host:
         if bends:
             case.keep("bends.txt", "".join(f"{line}\n" for line in (f"seed {seed}", *bends)))
         if not isinstance(outcome, NoDrive):
-            fitted = _Fitted(next_device, cdrom, megabytes, menu)
+            fitted = _Fitted(next_device, cdrom, menu)
             outcome = self._run(
                 controller,
                 bios,
@@ -323,7 +321,6 @@ class Host:
             cable=cable,
             stick=None if late else self._stick,
             cdrom=fitted.cdrom,
-            megabytes=fitted.megabytes,
             menu=fitted.menu,
             exact=exact,
         )

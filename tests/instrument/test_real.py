@@ -12,11 +12,7 @@ from harness.errors import ToolError
 from images.medium import Media
 from images.real import REAL, Real, fetch, real_medium
 
-ONE = Real("one.iso", ("package-one",), "One", lambda tree, path: _write(tree, path))
-
-
-def _write(tree: Path, path: Path) -> None:
-    path.write_bytes((tree / "file").read_bytes())
+ONE = Real("one.iso", "package-one", "file", "One")
 
 
 @pytest.fixture
@@ -24,7 +20,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and one medium to be fetched: packages that come from nowhere."""
 
     def unpack(names: Sequence[str], draft: Path, tree: Path) -> None:
-        assert names == ONE.packages
+        assert names == [ONE.package]
         tree.mkdir()
         (tree / "file").write_bytes(b"a medium")
 
