@@ -196,8 +196,12 @@ def spawn(
         raise ToolError(f"cannot start {argv[0]}: {error}") from error
 
 
-def run_tool(argv: Sequence[str], *, package: str, cwd: Path | None = None) -> bytes:
+def run_tool(
+    argv: Sequence[str], *, package: str, cwd: Path | None = None, given: bytes | None = None
+) -> bytes:
     """Run a helper program to its end and return what it wrote to standard output.
+
+    `given` is what it reads from standard input.
 
     Raises ToolError when it is missing or fails, DiskFull when that was the cause.
     """
@@ -206,7 +210,12 @@ def run_tool(argv: Sequence[str], *, package: str, cwd: Path | None = None) -> b
     env = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            [program, *argv[1:]], capture_output=True, cwd=cwd, env=env, check=False
+            [program, *argv[1:]],
+            input=given,
+            capture_output=True,
+            cwd=cwd,
+            env=env,
+            check=False,
         )
     except OSError as error:
         raise ToolError(f"cannot start {argv[0]}: {error}") from error

@@ -13,7 +13,7 @@ import pickle
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from harness.equipment import Equipment, prepare
-from harness.errors import FirmwareFault, NotJudged, RigFault
+from harness.errors import BootgateError, FirmwareFault, NotJudged, RigFault, ServerFault
 from harness.firmware import open_firmware
 from harness.host.pc import BIOSES, CONTROLLERS, DEFAULT_BIOS
 from harness.outcome.kinds import MEDIUM, Inconclusive, NoDrive, Outcome, RigFailed
@@ -256,9 +256,20 @@ def rig(request: pytest.FixtureRequest, bench: Run) -> Iterator[Rig]:
         case.record = rig.record
         try:
             yield rig
+            if case.judgement == "broken" and rig.record.outcome is None:
+                _boot_anyway(rig, request.node.funcargs)
         finally:
             rig.close()
             case.evidence = tuple(report.relative(evidence / n) for n in rig.record.evidence)
+
+
+def _boot_anyway(rig: Rig, arguments: Mapping[str, object]) -> None:
+    """See what a PC does with the drive as a server left it that failed before there was a PC."""
+    controller = str(arguments.get("controller", arguments.get("fast_controller")))
+    try:
+        rig.host.boot(controller, must_ask_drive=False)
+    except BootgateError as error:
+        rig.record.outcome = RigFailed(why=f"no PC could be booted: {error}")
 
 
 @pytest.fixture
@@ -358,7 +369,7 @@ def _judge(item: pytest.Item, case: _Case, error: BaseException | None, when: st
     against: Judgement = "rig_fault" if argument(item, "control") else "broken"
     if isinstance(error, FirmwareFault):
         case.judgement, case.reason = against, reason
-        if outcome is None or unproven:
+        if (outcome is None and not isinstance(error, ServerFault)) or unproven:
             case.record.outcome = NoDrive(why=reason)
     elif isinstance(error, AssertionError) and when == "call":
         about_unproven = unproven and _is_about(text, outcome)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import lzma
 import re
 import shutil
-import signal
 import sys
 import zlib
 from contextlib import suppress
@@ -19,11 +18,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness.errors import BootgateError, ToolError
+from harness.errors import ToolError
 from harness.owner import disk, run_tool
 from images.cache import digest, found, made
 from images.modules import LISTS, Modules, lines
-from images.packages import unpack
+from images.packages import as_program, unpack
 
 BASE = (
     "configfs",
@@ -212,10 +211,4 @@ def _keep(kernel: Kernel, store: Path) -> None:
 
 
 if __name__ == "__main__":
-    # So that a download that is stopped leaves nothing in the cache.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        fetch()
-    except BootgateError as problem:
-        print(f"bootgate: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_status)
+    as_program(fetch)

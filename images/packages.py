@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.errors import BootgateError
 from harness.owner import run_tool
 
 
@@ -21,3 +24,14 @@ def unpack(names: Sequence[str], draft: Path, tree: Path) -> None:
     )
     for package in sorted(draft.glob("*.deb")):
         run_tool(["dpkg-deb", "-x", str(package), str(tree)], package="dpkg")
+
+
+def as_program(fetch: Callable[[], object]) -> None:
+    """Run `fetch` as ci/bootstrap does, and end this process when it fails."""
+    # So that a download that is stopped leaves nothing in the cache.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        fetch()
+    except BootgateError as problem:
+        print(f"bootgate: {problem}", file=sys.stderr)
+        sys.exit(problem.exit_status)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BootgateError, ToolError
+from harness.errors import ToolError
 from harness.owner import disk
 from images.cache import digest, found, made
-from images.packages import unpack
+from images.packages import as_program, unpack
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,4 @@ def fetch() -> None:
 
 
 if __name__ == "__main__":
-    # So that a download that is stopped leaves nothing in the cache.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        fetch()
-    except BootgateError as problem:
-        print(f"bootgate: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_status)
+    as_program(fetch)

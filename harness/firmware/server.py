@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
-from harness.errors import Refused, ServerFault
-from harness.owner import printable
+from harness.errors import NotJudged, Refused, ServerFault
+from harness.owner import printable, run_tool
 
 IMAGE = "/api/storage/image"
 MOUNT = "/api/storage/image/mount"
@@ -22,6 +23,16 @@ MOUNTED = "/api/storage/image/mounted"
 CDROM = "/api/storage/cdrom"
 DELETE = "/api/storage/image/delete"
 VIRTUAL = "/api/vm/device/virtual"
+
+LOGIN = "/api/auth/login"
+TOKEN = "nano-kvm-token"
+"""The cookie that a server wants to see, unless /etc/kvm/server.yaml says that it does not."""
+
+FACTORY = ("admin", "admin")
+"""User and password of a device on which nobody has set others (/etc/kvm/pwd)."""
+
+_SECRET = "nanokvm-sipeed-2024"
+"""With this the web page encrypts a password (web/src/lib/encrypt.ts)."""
 
 DISK_NAMES = ("media", "disk")
 """What the virtual disk of /boot/usb.disk0 is called: "disk", but "media" by releases in which
@@ -33,7 +44,8 @@ class Server:
 
     Each call raises Refused when the server says that it did not do what it was asked, and
     ServerFault when it is gone, does not answer, or answers what its own web page could not
-    understand.
+    understand. One that wants a token is logged in to as in its factory state; NotJudged is raised
+    when it does not let us.
     """
 
     def __init__(
@@ -88,6 +100,22 @@ class Server:
         self._disk_name = next((n for n in DISK_NAMES if n in devices), DISK_NAMES[-1])
         return self._disk_name, bool(devices[self._disk_name])
 
+    def _log_in(self) -> None:
+        user, password = FACTORY
+        body = {"username": user, "password": encrypted(password)}
+        try:
+            data = self._ask("POST", LOGIN, "to log in", body)
+        except Refused as refused:
+            raise NotJudged(
+                f"the server wants a login, and does not take that of its factory state "
+                f"({user}, {password}): {refused.message}; --overlay can bring an "
+                "/etc/kvm/server.yaml with 'authentication: disable'"
+            ) from refused
+        # Newer releases set the cookie themselves; older ones leave that to their web page.
+        if TOKEN not in self._client.cookies:
+            token = _Data(data if isinstance(data, dict) else {}, "to log in")["token"]
+            self._client.cookies.set(TOKEN, str(token))
+
     def _asked(
         self, method: str, path: str, what: str, body: dict[str, Any] | None = None
     ) -> _Data:
@@ -105,6 +133,10 @@ class Server:
         # As text whatever it calls itself: JSON is UTF-8 (RFC 8259, 8.1).
         text = answer.content.decode("utf-8", "replace")
         self._told(request, f"{answer.status_code} {text}")
+        wants_token = answer.status_code == httpx.codes.UNAUTHORIZED and path != LOGIN
+        if wants_token and TOKEN not in self._client.cookies:
+            self._log_in()
+            return self._ask(method, path, what, body)
         if answer.status_code != httpx.codes.OK:
             raise ServerFault(f"the server was asked {what}: HTTP status {answer.status_code}")
         try:
@@ -120,6 +152,19 @@ class Server:
         if code != 0:
             raise Refused(what, code, printable(message, 200))
         return data
+
+
+def encrypted(password: str) -> str:
+    """A password as the web page sends it: AES-256-CBC, OpenSSL's own format, base64, URL-quoted.
+
+    That is CryptoJS.AES.encrypt with a passphrase: a salt, and key and start from EVP_BytesToKey
+    with MD5. Raises ToolError.
+    """
+    cipher = ["openssl", "enc", "-aes-256-cbc", "-md", "md5", "-base64", "-A"]
+    command = [*cipher, "-pass", f"pass:{_SECRET}"]
+    # openssl warns on standard error of a derivation that is out of date, and this one is.
+    said = run_tool(command, package="openssl", given=password.encode())
+    return quote(said.decode("ascii").strip(), safe="")
 
 
 class _Data:

@@ -39,6 +39,11 @@ class DeviceServer:
         with self._gadget.changing():
             self._server.unmount()
 
+    def delete(self, file: str) -> None:
+        """Delete an image."""
+        with self._gadget.changing():
+            self._server.delete(file)
+
     def toggle_disk(self, times: int = 1) -> list[bool]:
         """Switch the virtual disk on or off, so many times; whether each time it says it is on.
 

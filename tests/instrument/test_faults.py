@@ -61,6 +61,7 @@ ALIKE = ("EMPTY-1", "EMPTY-6", "SAFE-1")
 """What any tree that leaves something running could break."""
 
 SHOWN_BY = {
+    "faults/mounted_deleted": "delete_of_what_is_mounted",
     "faults/partition_on_line_feed": "gate_of_one_line_feed",
     "faults/partition_when_absent": "no_gate_file",
     "faults/partition_when_missing": "chosen_image_missing",

@@ -944,7 +944,7 @@ IN_THE_SERVER = {
         *("unmount_falls_back", "toggle_falls_back", "mounted_names_partition"),
         *("cdrom_ignored", "always_cdrom", "kind_by_name", "cdrom_left_behind"),
         *("old_medium_stays", "paths_unchecked", "emptied_first"),
-        *("switched_off_stays", "toggle_leaves_a_watcher", "unmount_lies"),
+        *("switched_off_stays", "toggle_leaves_a_watcher", "unmount_lies", "mounted_deleted"),
     )
 }
 """Their boot script is that of fixed."""

@@ -544,6 +544,29 @@ def test_the_summary_survives_hostile_words() -> None:
     assert "one | two" in summary([bad])
 
 
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (("",), "SAFE-2 is BROKEN ("),
+        (("unmount",), "SAFE-2 is BROKEN by its unmount ("),
+        (("toggle", "toggle"), "SAFE-2 is BROKEN by its toggle ("),
+        (("boot script", "", "toggle"), "SAFE-2 is BROKEN by its boot script and toggle ("),
+        (("boot script", "toggle", "unmount"), "by its boot script, toggle and unmount ("),
+    ],
+)
+def test_the_part_of_the_firmware_that_did_it_is_named(
+    paths: Sequence[str], words: str, tmp_path: Path
+) -> None:
+    cases = [
+        case(f"SAFE-2/{number}", BOOTED, "broken", "it changed bytes", code_path=path)
+        for number, path in enumerate(paths)
+    ]
+    kept = case("SAFE-2/kept", BOOTED, code_path="mount")
+    assert words in summary([*cases, kept])
+    results = write_all(prepared(tmp_path / "report"), cases)
+    assert [c["code_path"] for c in results["cases"]] == list(paths)
+
+
 def test_no_id_is_cut_where_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     long = case("EMPTY-1/uhci-" + "x" * 150, Hung("runaway"), "broken", "never code")

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 import httpx
 import pytest
+from conftest import Validate
 
 from harness.console import Answer
 from harness.equipment import prepare
@@ -80,6 +82,72 @@ def test_requests_are_those_of_the_web_page() -> None:
         ("POST", "/api/storage/image/mount", {"file": "", "cdrom": False}),
         ("POST", "/api/storage/image/delete", {"file": IMAGE}),
     ]
+
+
+TOKEN_OF_LOGIN = "some.token"
+
+
+def guarded(taken: str, *, sets_cookie: bool = False) -> tuple[Server, list[str]]:
+    """A client of a server that wants a token, and takes this password; and what it was asked.
+
+    The token comes as data, or as a cookie, as of 2026.
+    """
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if request.url.path == "/api/auth/login":
+            said = json.loads(request.content)
+            right = said["username"] == "admin" and decrypted(said["password"]) == taken
+            data = None if sets_cookie else {"token": TOKEN_OF_LOGIN}
+            words = {"code": 0, "msg": "success", "data": data}
+            cookie = f"nano-kvm-token={TOKEN_OF_LOGIN}; Path=/; HttpOnly; SameSite=Strict"
+            headers = {"Set-Cookie": cookie} if right and sets_cookie else {}
+            no = {"code": -2, "msg": "invalid username or password", "data": None}
+            return httpx.Response(200, json=words if right else no, headers=headers)
+        if request.headers.get("Cookie") != f"nano-kvm-token={TOKEN_OF_LOGIN}":
+            return httpx.Response(401, json="unauthorized")
+        return httpx.Response(200, json={"code": 0, "msg": "success", "data": {"file": IMAGE}})
+
+    return Server(httpx.MockTransport(answer)), asked
+
+
+def decrypted(password: str) -> str:
+    """As the device does: server/utils/encrypt.go."""
+    command = ["openssl", "enc", "-d", "-aes-256-cbc", "-md", "md5", "-base64", "-A"]
+    done = subprocess.run(
+        [*command, "-pass", "pass:nanokvm-sipeed-2024"],
+        input=unquote(password),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("sets_cookie", [True, False])
+def test_a_server_that_wants_a_token_is_logged_in_to_once(sets_cookie: bool) -> None:
+    server, asked = guarded("admin", sets_cookie=sets_cookie)
+    assert server.mounted() == IMAGE
+    assert server.mounted() == IMAGE
+    mounted = "/api/storage/image/mounted"
+    assert asked == [mounted, "/api/auth/login", mounted, mounted]
+
+
+def test_a_server_that_lets_nobody_in_is_not_judged() -> None:
+    with pytest.raises(NotJudged, match=r"wants a login.*invalid username or password"):
+        guarded("another")[0].mounted()
+
+
+@pytest.mark.parametrize("logs_in", [True, False])
+def test_a_server_that_takes_no_token_is_asked_for_one_once(logs_in: bool) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if logs_in and request.url.path == "/api/auth/login":
+            return httpx.Response(200, json={"code": 0, "msg": "", "data": {"token": "t"}})
+        return httpx.Response(401, json="unauthorized")
+
+    with pytest.raises(ServerFault, match="HTTP status 401"):
+        Server(httpx.MockTransport(answer)).mounted()
 
 
 def test_the_virtual_disk_is_called_media_by_some_releases() -> None:
@@ -346,6 +414,21 @@ def test_a_server_that_dies_is_gone(tmp_path: Path) -> None:
         answers = [o.answer for o in rig.recorder.seen() if isinstance(o, ServerAnswered)]
     assert len(answers) == 2
     assert (tmp_path / "evidence" / "gadget-server.log").exists()
+
+
+@pytest.mark.rig
+def test_a_server_that_fails_before_there_is_a_pc(validate: Validate, tmp_path: Path) -> None:
+    """The outcome is what a PC does with the drive all the same."""
+    tree = open_firmware("fixed", tmp_path / "tree").kvmapp
+    part = "toggle_device() { answer_error -3 'not today'; }\n"
+    (tree / "server/api/zz_no_toggle.sh").write_text(part)
+    run = validate("--firmware", str(tree), "-k", "EMPTY-3/ehci", controlled=False)
+    (case,) = run.results["cases"]
+    assert run.status == 1
+    assert "not today" in case["reason"]
+    assert case["outcome"]["kind"] == "booted"
+    assert case["code_path"] == "toggle"
+    assert "EMPTY-3 is BROKEN by its toggle (" in run.stdout
 
 
 @pytest.mark.rig

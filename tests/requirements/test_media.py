@@ -124,7 +124,9 @@ def test_the_new_medium_boots(
     assert boot.outcome == Booted(label), boot.explain()
 
 
-SHORT = (("memtest.iso", True), ("rescue.iso", False), ("ipxe.iso", False))
+SHORT = (("memtest.iso", True), ("rescue.iso", False))
+"""What is tried without --full."""
+
 SECONDS = 20.0
 """How long a host may take to their first screen. It takes a quarter of that."""
 

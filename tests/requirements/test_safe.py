@@ -13,7 +13,7 @@ from harness.firmware.nanokvm import DATA_PARTITION
 from harness.gadget.vm import Lun
 from harness.observation import SECTOR
 from harness.outcome.changes import changes, got, put
-from harness.outcome.kinds import MEDIUM, Booted
+from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted
 from harness.owner import printable
 from harness.plugin import requirement
 from harness.probe.use import try_everywhere, try_writes
@@ -147,6 +147,8 @@ IMPOSSIBLE = {
     "no such file": "/data/gone.img",
     "a folder": "/data/folder.img",
     "an empty file": "/data/empty.img",
+    "a file of one byte": "/data/byte.img",
+    "a file of less than a block": "/data/short.img",
     "a file outside /data": "/boot/outside.img",
     "a file outside /data, by way of it": "/data/../boot/outside.img",
     "a link that leads out of /data": "/data/link.img",
@@ -161,7 +163,12 @@ def test_a_medium_that_cannot_be_is_refused(
     rig: Rig, media: Media, cdrom: bool, fast_controller: str
 ) -> None:
     """With a medium in the drive, which has to stay there."""
-    images = [media.disk("boot.img", MEDIUM), media.file("empty.img", b"")]
+    images = [
+        media.disk("boot.img", MEDIUM),
+        media.file("empty.img", b""),
+        media.file("byte.img", b"\0"),
+        media.file("short.img", bytes(SECTOR - 1)),
+    ]
     rig.gadget.start(
         gate=Gate.path("/data/boot.img"),
         data_partition="ext4",  # exFAT has no links
@@ -185,6 +192,22 @@ def test_a_medium_that_cannot_be_is_refused(
     boot = rig.host.boot(fast_controller)
     assert not wrong, "; ".join(wrong)
     assert boot.outcome == Booted(MEDIUM), boot.explain()
+
+
+@requirement("SAFE-4")
+def test_delete_of_what_is_mounted(rig: Rig, media: Media, fast_controller: str) -> None:
+    """It is refused, or the medium is taken out: none stays in the drive without a name."""
+    rig.gadget.start(gate=Gate.EMPTY, media=[media.disk("boot.img", MEDIUM)])
+    server = rig.gadget.serve()
+    server.mount(IMAGE)
+    try:
+        server.delete(IMAGE)
+        held, ends = "", NEXT_DEVICE
+    except Refused:
+        held, ends = IMAGE, MEDIUM
+    boot = rig.host.boot(fast_controller)
+    server.check_told(held)
+    assert boot.outcome == Booted(ends), boot.explain()
 
 
 def told(luns: Sequence[Lun]) -> str:
