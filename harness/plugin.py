@@ -264,12 +264,18 @@ def rig(request: pytest.FixtureRequest, bench: Run) -> Iterator[Rig]:
 
 
 def _boot_anyway(rig: Rig, arguments: Mapping[str, object]) -> None:
-    """See what a PC does with the drive as a server left it that failed before there was a PC."""
-    controller = str(arguments.get("controller", arguments.get("fast_controller")))
+    """See what a PC does with the drive in a case that was decided before there was a PC.
+
+    As when a server fails.
+    """
+    controller = arguments.get("controller", arguments.get("fast_controller"))
+    if controller is None:
+        return
     try:
-        rig.host.boot(controller, must_ask_drive=False)
+        rig.host.boot(str(controller), must_ask_drive=False)
     except BootgateError as error:
-        rig.record.outcome = RigFailed(why=f"no PC could be booted: {error}")
+        if rig.record.outcome is None:
+            rig.record.outcome = RigFailed(why=f"no PC could be booted: {error}")
 
 
 @pytest.fixture

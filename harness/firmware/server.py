@@ -8,6 +8,7 @@ for what was refused, and HTTP status 200 for both.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -34,9 +35,16 @@ FACTORY = ("admin", "admin")
 _SECRET = "nanokvm-sipeed-2024"
 """With this the web page encrypts a password (web/src/lib/encrypt.ts)."""
 
+_TOKEN_TEXT = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]{1,4096}")
+"""What the value of a cookie can be (RFC 6265, 4.1.1, cookie-octet)."""
+
 DISK_NAMES = ("media", "disk")
 """What the virtual disk of /boot/usb.disk0 is called: "disk", but "media" by releases in which
 "disk" is a second one (server/service/vm/virtual-device.go)."""
+
+
+class NoSuchCall(ServerFault):
+    """The server knows nothing of this call: HTTP status 404."""
 
 
 class Server:
@@ -56,6 +64,7 @@ class Server:
         self._client = httpx.Client(transport=transport, base_url="http://device", trust_env=False)
         self._told = told
         self._disk_name = ""
+        self._logged_in = False
 
     def images(self) -> list[str]:
         """The images that it offers, by path."""
@@ -83,8 +92,11 @@ class Server:
         return bool(self._asked("GET", CDROM, "whether the drive is a CD-ROM drive")["cdrom"])
 
     def delete(self, file: str) -> None:
-        """Delete an image."""
-        self._ask("POST", DELETE, f"to delete {printable(file)}", {"file": file})
+        """Delete an image. Raises NotJudged for a release that has no such call."""
+        try:
+            self._ask("POST", DELETE, f"to delete {printable(file)}", {"file": file})
+        except NoSuchCall as error:
+            raise NotJudged(f"this release cannot delete images: {error}") from error
 
     def has_disk(self) -> bool:
         """Whether it says that the virtual disk is on."""
@@ -111,10 +123,18 @@ class Server:
                 f"({user}, {password}): {refused.message}; --overlay can bring an "
                 "/etc/kvm/server.yaml with 'authentication: disable'"
             ) from refused
+        self._logged_in = True
         # Newer releases set the cookie themselves; older ones leave that to their web page.
-        if TOKEN not in self._client.cookies:
-            token = _Data(data if isinstance(data, dict) else {}, "to log in")["token"]
-            self._client.cookies.set(TOKEN, str(token))
+        cookies = [str(c.value) for c in self._client.cookies.jar if c.name == TOKEN]
+        token = (
+            cookies or [str(_Data(data if isinstance(data, dict) else {}, "to log in")["token"])]
+        )[0]
+        if not _TOKEN_TEXT.fullmatch(token):
+            raise ServerFault(
+                f"the server was asked to log in: its token is none: {printable(token, 100)}"
+            )
+        self._client.cookies.clear()
+        self._client.cookies.set(TOKEN, token)
 
     def _asked(
         self, method: str, path: str, what: str, body: dict[str, Any] | None = None
@@ -134,9 +154,11 @@ class Server:
         text = answer.content.decode("utf-8", "replace")
         self._told(request, f"{answer.status_code} {text}")
         wants_token = answer.status_code == httpx.codes.UNAUTHORIZED and path != LOGIN
-        if wants_token and TOKEN not in self._client.cookies:
+        if wants_token and not self._logged_in:
             self._log_in()
             return self._ask(method, path, what, body)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise NoSuchCall(f"the server was asked {what}: HTTP status 404")
         if answer.status_code != httpx.codes.OK:
             raise ServerFault(f"the server was asked {what}: HTTP status {answer.status_code}")
         try:

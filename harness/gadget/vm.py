@@ -371,7 +371,7 @@ class GadgetVm:
         Raises as `run_init_script` does.
         """
         name = shlex.quote(path)
-        read = f"sha256sum <{name} 2>/dev/null || :"
+        read = f"2>/dev/null sha256sum <{name} || :"
         command = f"if [ -e {name} ]; then {read}; else (exit {GONE}); fi"
         return "".join(self._check_there(command, f"the file {printable(path)}").split()[:1])
 

@@ -72,17 +72,23 @@ def got(stream: Sequence[Observation], partition: bytes) -> list[Got]:
     Each sector once. One that holds the same bytes as another counts for the first of them; one
     of zeros is like any other medium's, and says nothing.
     """
-    read = [(command, reply) for command, reply in _answered(stream) if reply.sectors]
-    read = [(c, r) for c, r in read if read_blocks(c.cdb) and r.length > r.residue]
-    if not read:
+    read = [(c, _given(c, r)) for c, r in _answered(stream) if read_blocks(c.cdb)]
+    if not any(sectors for _, sectors in read):
         return []
     places = _places(partition)
     found: dict[int, Got] = {}
-    for command, reply in read:
-        for digest in reply.sectors:
+    for command, sectors in read:
+        for digest in sectors:
             if (start := places.get(digest)) is not None and (moved := _moved(command)):
                 found.setdefault(start, Got(start, moved))
     return list(found.values())
+
+
+def _given(command: ScsiCommand, reply: ScsiReply) -> tuple[str, ...]:
+    """The sectors that count: of a command that failed, what is no padding (BOT 6.7.2)."""
+    if reply.status == "passed":
+        return reply.sectors
+    return reply.sectors[: max(0, command.length - reply.residue) // SECTOR]
 
 
 def _places(partition: bytes) -> dict[str, int]:

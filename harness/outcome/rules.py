@@ -187,12 +187,16 @@ class Judge:
         lba = sector_of(self._seen, self._handover.sector)
         if lba is None:
             return None
-        return Booted(
+        booted = Booted(
             MEDIUM,
             round(screen.at, 3),
             tuple(self._detours),
             why=f"started from its block {lba}, it showed {self._awaited!r}",
         )
+        if not self._before_key:
+            return booted
+        self._booted = self._booted or booted
+        return None
 
     def _no_boot_device(self, sample: CpuSample) -> Outcome | None:
         """The BIOS said so, and afterwards it waits with interrupts on, and they come."""

@@ -99,11 +99,14 @@ class Drive:
     def luns(self) -> range:
         """The numbers of its LUNs. A drive with one of them may refuse GET_MAX_LUN (BOT 3.2)."""
         try:
-            return range(self.max_lun()[0] + 1)
+            answer = self.max_lun()
         except usb.core.USBError as error:
             if error.errno != errno.EPIPE:
                 raise
             return range(1)
+        if len(answer) != 1 or answer[0] > 15:
+            raise Misbehaved(f"GET_MAX_LUN gave {answer[:16].hex(' ') or 'nothing'} (BOT 3.2)")
+        return range(answer[0] + 1)
 
     def reset(self) -> None:
         """Bulk-Only Mass Storage Reset (BOT 3.1): the drive is ready for the next CBW."""

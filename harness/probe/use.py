@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.observation import SECTOR
 from harness.probe.bulk_only import PASSED, Drive
@@ -26,10 +26,10 @@ READS: dict[str, Callable[[int], bytes]] = {
 }
 """Likewise (SBC-3, 5.11, 5.8, 5.13)."""
 
-REGIONS = 64
-"""In so many places is it tried to get at a drive's data."""
+MEDDLED_WITH = b"MEDDLED WITH"
+"""How every sector begins that is written here, and by images/payloads/meddler.asm."""
 
-MEDDLED = b"MEDDLED WITH OVER SCSI"
+MEDDLED = MEDDLED_WITH + b" OVER SCSI"
 
 LAST_OF_WRITE_6 = 0x1FFFFF
 """The highest block that WRITE(6) has room for."""
@@ -44,19 +44,19 @@ def lock(drive: Drive) -> None:
     must(drive.ask(LOCK).status == PASSED, "PREVENT ALLOW MEDIUM REMOVAL failed")
 
 
-def try_everywhere(drive: Drive, blocks: int) -> None:
-    """Read, then write, in every region of each LUN's first `blocks` blocks of 512 bytes.
+def try_everywhere(drive: Drive, places: Sequence[int]) -> None:
+    """Read, then write, one block of 512 bytes at each of these blocks of each LUN.
 
-    Whatever it says of its capacity. What came of it is seen on the wire. Raises Misbehaved when
-    it does not keep to the transport.
+    Whatever the drive says of its capacity. What came of it is seen on the wire. Raises Misbehaved
+    when it does not keep to the transport.
     """
-    everywhere = [*range(0, blocks, max(1, blocks // REGIONS)), blocks - 1]
+    few = (places[0], places[len(places) // 2], places[-1])
     for lun in drive.luns():
         drive.settle(lun)
         for name, command in {**READS, **WRITES}.items():
             reads = name in READS
             data = b"" if reads else MEDDLED.ljust(SECTOR)
-            for lba in everywhere if name.endswith("(10)") else (0, blocks // 2, blocks - 1):
+            for lba in places if name.endswith("(10)") else few:
                 if not (name.endswith("(6)") and lba > LAST_OF_WRITE_6):
                     drive.ask(command(lba), SECTOR, to_host=reads, data=data, lun=lun)
 

@@ -11,7 +11,7 @@ from harness.observation import Recorder
 from harness.outcome.kinds import Outcome
 from harness.owner import disk, escaped_lines
 
-BOOT_SCRIPT, MOUNT, UNMOUNT, TOGGLE = CODE_PATHS = ("boot script", "mount", "unmount", "toggle")
+BOOT_SCRIPT, MOUNT, UNMOUNT, DELETE, TOGGLE = "boot script", "mount", "unmount", "delete", "toggle"
 """The parts of a firmware that can be the last to make something of the drive."""
 
 
@@ -24,7 +24,7 @@ class Record:
     data_partition: str | None = None
     outcome: Outcome | None = None
     code_path: str = ""
-    """Which of `CODE_PATHS` made the drive what it was."""
+    """Which part of the firmware made the drive what it was."""
     boot_seconds: float = 0.0
     evidence: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)

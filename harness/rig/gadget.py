@@ -22,6 +22,7 @@ from harness.errors import (
     NotJudged,
     Refused,
     RigFault,
+    ServerFault,
 )
 from harness.firmware import Firmware, Gate, Shape, boot_files
 from harness.gadget.vm import Configfs, GadgetVm, Lun
@@ -42,8 +43,8 @@ LOOK_SECONDS = 0.05
 LEFT_SECONDS = 2.0
 """How long what a firmware has started for a moment may take to end."""
 
-EMMC_MINOR, DATA_MINOR = "0", "3"
-"""The minor numbers of the eMMC and of its data partition (images/gadget_vm/init)."""
+EMMC, DATA = "vda", "vda3"
+"""What the gadget VM's kernel calls the eMMC and its data partition (images/gadget_vm/init)."""
 
 LIFE = "life-{}"
 """Folder of the evidence that a device leaves in its second life, and in each later one."""
@@ -90,7 +91,6 @@ class Gadget:
         case.record.data_partition = data_partition
         self._power_off()
         self._emmc = emmc = case.scratch / "emmc"
-        self.changed_by(BOOT_SCRIPT)
         write_emmc(
             emmc,
             kvmapp=firmware.kvmapp,
@@ -138,6 +138,7 @@ class Gadget:
         A device that does not survive that is an observation.
         """
         case = self._case
+        self.changed_by(BOOT_SCRIPT)
         try:
             case.say("device: its init script runs")
             run = vm.run_init_script("start")
@@ -314,14 +315,12 @@ class Gadget:
         In bytes; negative for a LUN that is all of the eMMC. Only the first drive's count, for
         only that is spoken to. Raises as `luns` does.
         """
-        offsets = {}
-        for lun in self.luns:
+        offsets, luns = {}, self.luns
+        for lun in luns:
             function, _, number = lun.name.rpartition("/lun.")
-            kind, *node = (lun.backing[-1] if lun.backing else "").split(":")
-            if kind == "block" and function == self.luns[0].name.rpartition("/lun.")[0]:
-                minor = node[1]
-                if minor in (EMMC_MINOR, DATA_MINOR):
-                    offsets[int(number)] = 0 if minor == DATA_MINOR else -DATA_START
+            name = (lun.backing[-1] if lun.backing else "").rpartition(":")[2]
+            if name in (EMMC, DATA) and function == luns[0].name.rpartition("/lun.")[0]:
+                offsets[int(number)] = 0 if name == DATA else -DATA_START
         return offsets
 
     def changed_by(self, code_path: str) -> None:
@@ -362,6 +361,10 @@ class Gadget:
                 yield
             except Refused:
                 self._changed(self._drive_promised)  # it may have been bound anew all the same
+                raise
+            except ServerFault:
+                with contextlib.suppress(BootgateError):  # that it failed is what counts
+                    self._changed(self._drive_promised)
                 raise
             self._changed(self._drive_promised if promise is None else promise())
         except CableError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import ServerFault
 from harness.owner import printable
-from harness.rig.case import MOUNT, TOGGLE, UNMOUNT
+from harness.rig.case import DELETE, MOUNT, TOGGLE, UNMOUNT
 
 if TYPE_CHECKING:
     from harness.firmware.server import Server
@@ -41,6 +41,7 @@ class DeviceServer:
 
     def delete(self, file: str) -> None:
         """Delete an image."""
+        self._gadget.changed_by(DELETE)
         with self._gadget.changing():
             self._server.delete(file)
 

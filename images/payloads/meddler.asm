@@ -4,7 +4,8 @@
 ; the first, a middle and the last sector. Then it says that it was booted, as marker.asm does, and
 ; waits.
 ;
-; A line on SeaBIOS's debug port for each call: function, drive, and AH, which is 0 where it worked.
+; A line on SeaBIOS's debug port for each of these calls: function, drive, and AH, which is 0 where
+; it worked.
 
         org 0x7c00
         bits 16

@@ -54,6 +54,12 @@ def test_a_sector_that_was_read_twice_counts_once() -> None:
     assert [g.by.lba for g in got(seen, PARTITION)] == [0]
 
 
+def test_what_came_of_a_command_that_failed_half_way_counts() -> None:
+    data = sector(1) + sector(2) + bytes(SECTOR)
+    seen = said(READ_10, 1, 3, data=data, status="failed", residue=SECTOR)
+    assert [g.start // SECTOR for g in got(seen, PARTITION)] == [1, 2]
+
+
 @pytest.mark.parametrize(
     "seen",
     [

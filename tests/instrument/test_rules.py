@@ -141,6 +141,14 @@ def test_a_medium_that_says_nothing_to_us_has_booted_when_it_shows_its_words() -
     assert "'GNU GRUB'" in booted.why
 
 
+def test_words_that_come_with_a_key_are_those_of_a_host_that_waited() -> None:
+    stood = [Screen(at, "press any key", "") for at in (20.0, 21.0)]
+    pressed = [Acted(22.0, Acted.KEY), Screen(23.0, "GNU GRUB", ""), Acted(24.0, Acted.DONE)]
+    assert decide([AWAITED, *read_from_the_drive(STARTS.sector), STARTS, *stood, *pressed]) == (
+        Waiting()
+    )
+
+
 @pytest.mark.parametrize("missing", ["awaited", "read", "handover"])
 def test_words_on_the_screen_that_are_not_the_mediums(missing: str) -> None:
     """Nobody waits for them; another drive's code says them; the BIOS does."""

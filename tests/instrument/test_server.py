@@ -139,6 +139,37 @@ def test_a_server_that_lets_nobody_in_is_not_judged() -> None:
         guarded("another")[0].mounted()
 
 
+@pytest.mark.parametrize("token", ["a\nb", "\ud800", "", "a b", "a;b", "x" * 5000])
+def test_a_token_that_no_cookie_can_hold(token: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/auth/login":
+            said = json.dumps({"code": 0, "msg": "", "data": {"token": token}})
+            return httpx.Response(200, content=said.encode())
+        return httpx.Response(401, json="unauthorized")
+
+    with pytest.raises(ServerFault, match="its token is none"):
+        Server(httpx.MockTransport(answer)).mounted()
+
+
+def test_two_cookies_of_one_name_are_no_matter() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/auth/login":
+            cookies = [("Set-Cookie", f"nano-kvm-token=t; Path={path}") for path in ("/", "/api")]
+            return httpx.Response(200, json={"code": 0, "msg": ""}, headers=cookies)
+        if "nano-kvm-token=t" not in request.headers.get("Cookie", ""):
+            return httpx.Response(401, json="unauthorized")
+        return httpx.Response(200, json={"code": 0, "msg": "", "data": {"file": IMAGE}})
+
+    assert Server(httpx.MockTransport(answer)).mounted() == IMAGE
+
+
+def test_a_release_that_cannot_delete_is_not_judged() -> None:
+    with pytest.raises(NotJudged, match="cannot delete images"):
+        answering(404, code=0, msg="").delete(IMAGE)
+    with pytest.raises(ServerFault, match="HTTP status 404"):
+        answering(404, code=0, msg="").mount(IMAGE)
+
+
 @pytest.mark.parametrize("logs_in", [True, False])
 def test_a_server_that_takes_no_token_is_asked_for_one_once(logs_in: bool) -> None:
     def answer(request: httpx.Request) -> httpx.Response:

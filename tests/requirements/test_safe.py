@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import NotJudged, Refused
+from harness.errors import FirmwareFault, NotJudged, Refused
 from harness.firmware import Gate, Shape
 from harness.firmware.nanokvm import DATA_PARTITION
 from harness.gadget.vm import Lun
@@ -16,8 +16,9 @@ from harness.outcome.changes import changes, got, put
 from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted
 from harness.owner import printable
 from harness.plugin import requirement
-from harness.probe.use import try_everywhere, try_writes
+from harness.probe.use import MEDDLED_WITH, try_everywhere, try_writes
 from harness.rig import Rig
+from images.emmc import DATA_SIZE, DATA_START
 from images.medium import Media
 from images.payload import MEDDLER
 
@@ -74,6 +75,22 @@ def switch_on(rig: Rig) -> None:
     rig.gadget.serve().toggle_disk()
 
 
+def digest_or_gone(rig: Rig) -> str:
+    try:
+        return rig.gadget.digest(IMAGE)
+    except FirmwareFault:
+        return ""
+
+
+REGION = DATA_SIZE // 32
+PLACES = [
+    (start + offset) // SECTOR
+    for start in (0, DATA_START)
+    for offset in (*range(0, DATA_SIZE, REGION), DATA_SIZE - SECTOR)
+]
+"""In the data partition, be it all of the drive or a part of it."""
+
+
 @requirement("SAFE-2")
 @pytest.mark.parametrize(
     ("gate", "then"),
@@ -91,7 +108,7 @@ def test_nobody_gets_at_the_data_partition(
     then(rig)
     file, before = rig.gadget.digest(IMAGE), rig.gadget.data()
     with rig.gadget.drive() as drive:
-        try_everywhere(drive, len(before) // SECTOR)
+        try_everywhere(drive, PLACES)
     offsets = rig.gadget.data_offsets()
     cdrom = media.meddler("meddler.iso")
     boot = rig.host.boot(fast_controller, cdrom=cdrom, must_ask_drive=False)
@@ -103,10 +120,11 @@ def test_nobody_gets_at_the_data_partition(
     wrong = []
     if read:
         wrong.append(f"the host got bytes of the data partition ({len(read)}): {read[0]}")
-    if by_host := [change for change in changed if change.by]:
+    # A loop device may have them elsewhere than where the host put them.
+    if by_host := [c for c in changed if c.by or c.after.startswith(MEDDLED_WITH)]:
         wrong.append(f"it changed bytes of it ({len(by_host)}): {by_host[0]}")
-    if wrong and rig.gadget.digest(IMAGE) != file:
-        wrong.append(f"the device itself reads {IMAGE} as another file since")
+    if wrong and digest_or_gone(rig) != file:
+        wrong.append(f"the device itself does not read {IMAGE} as it was")
     assert not wrong, "; ".join(wrong)
     if changed:
         raise NotJudged(
@@ -134,6 +152,8 @@ def test_a_cdrom_stays_as_it_is(rig: Rig, media: Media, fast_controller: str) ->
 
 def assert_unchanged(rig: Rig, controller: str) -> None:
     before = rig.gadget.digest(IMAGE)
+    if not before:
+        raise NotJudged("the device itself cannot read its image")
     with rig.gadget.drive(read_only=True) as drive:
         passed = try_writes(drive)
     after = rig.gadget.digest(IMAGE)
