@@ -126,9 +126,8 @@ class Server:
         self._logged_in = True
         # Newer releases set the cookie themselves; older ones leave that to their web page.
         cookies = [str(c.value) for c in self._client.cookies.jar if c.name == TOKEN]
-        token = (
-            cookies or [str(_Data(data if isinstance(data, dict) else {}, "to log in")["token"])]
-        )[0]
+        given = _Data(data if isinstance(data, dict) else {}, "to log in")
+        token = cookies[0] if cookies else str(given["token"])
         if not _TOKEN_TEXT.fullmatch(token):
             raise ServerFault(
                 f"the server was asked to log in: its token is none: {printable(token, 100)}"
