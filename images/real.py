@@ -4,26 +4,70 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ToolError
-from harness.owner import disk
+from harness.owner import disk, run_tool
 from images.cache import digest, found, made
 from images.packages import as_program, unpack
 
 
 @dataclass(frozen=True)
 class Real:
-    """A medium: `name` with its suffix, its package and where that has it, and how to know it.
+    """A medium: `name` with its suffix, what it is made of, and how to know it.
 
-    `shows` are words of its own first screen. All of them are hybrids: CD-ROM and disk in one.
+    `write` makes its file, given the folder into which `packages` were unpacked. `shows` are words
+    of its own first screen, `seconds` how long a PC may take to that: several times what it takes.
+    `megabytes` is how much memory that PC has; one that is `large` is minutes of loading on a
+    controller of USB 1. All of them are hybrids: CD-ROM and disk in one.
     """
 
     name: str
-    package: str
-    place: str
+    packages: tuple[str, ...]
+    write: Callable[[Path, Path], None]
     shows: str
+    seconds: float = 20.0
+    megabytes: int = 64
+    large: bool = False
+
+
+def file_at(place: str) -> Callable[[Path, Path], None]:
+    """What takes the file at `place` in the packages as it is."""
+
+    def write(tree: Path, path: Path) -> None:
+        shutil.copyfile(tree / place, path)
+
+    return write
+
+
+INSTALLER = "usr/lib/debian-installer/images/*/*/text/debian-installer/*"
+ISOLINUX = """\
+default install
+label install
+    kernel linux
+    append initrd=initrd.gz vga=normal nomodeset no-scroll fb=false
+"""
+"""syslinux's configuration: dialogs on the PC's text screen, the memory of which does not move
+(Linux, drivers/video/console/vgacon.c, no_scroll)."""
+
+
+def _write_installer(tree: Path, path: Path) -> None:
+    """The installer's kernel and initrd, started by ISOLINUX as on Debian's own discs."""
+    (files,) = tree.glob(INSTALLER)
+    disc = path.with_name("disc")
+    disc.mkdir()
+    isolinux = tree / "usr/lib/ISOLINUX"
+    library = tree / "usr/lib/syslinux/modules/bios/ldlinux.c32"
+    for source in (files / "linux", files / "initrd.gz", isolinux / "isolinux.bin", library):
+        shutil.copyfile(source, disc / source.name)
+    (disc / "isolinux.cfg").write_text(ISOLINUX, encoding="ascii")
+    boot = ["-b", "isolinux.bin", "-c", "boot.cat", "-no-emul-boot", "-boot-load-size", "4"]
+    hybrid = ["-boot-info-table", "-isohybrid-mbr", str(isolinux / "isohdpfx.bin")]
+    command = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "INSTALLER", *boot, *hybrid]
+    run_tool([*command, "-o", str(path), str(disc)], package="xorriso")
+    shutil.rmtree(disc)
 
 
 _ARCH = "amd64"
@@ -33,21 +77,33 @@ REAL = {
     real.name: real
     for real in (
         Real(
-            *("memtest.iso", f"memtest86+:{_ARCH}", "usr/lib/memtest86+/memtest86+x64.iso"),
+            *("memtest.iso", (f"memtest86+:{_ARCH}",)),
+            file_at("usr/lib/memtest86+/memtest86+x64.iso"),
             "Memtest86+ v",
         ),
-        Real("ipxe.iso", "ipxe", "usr/lib/ipxe/ipxe.iso", "iPXE 1"),
+        Real("ipxe.iso", ("ipxe",), file_at("usr/lib/ipxe/ipxe.iso"), "iPXE 1"),
         Real(
-            *("rescue.iso", f"grub-rescue-pc:{_ARCH}", "usr/lib/grub-rescue/grub-rescue-cdrom.iso"),
+            *("rescue.iso", (f"grub-rescue-pc:{_ARCH}",)),
+            file_at("usr/lib/grub-rescue/grub-rescue-cdrom.iso"),
             "GNU GRUB",
+        ),
+        # With 512 MB its first dialog says so; with 1 GB it asks for the language, minutes later.
+        Real(
+            "installer.iso",
+            (f"debian-installer-12-netboot-{_ARCH}", "isolinux", "syslinux-common"),
+            _write_installer,
+            "Entering low memory mode",
+            seconds=400.0,
+            megabytes=512,
+            large=True,
         ),
     )
 }
-"""By name: a memory tester, a network boot and a rescue disc."""
+"""By name: a memory tester, a network boot, a rescue disc and an installer."""
 
 
 def _key(real: Real) -> str:
-    return digest(("a medium that was fetched", real.name, real.package))
+    return digest(("a medium that was fetched", real.name, *real.packages, ISOLINUX))
 
 
 def real_medium(name: str) -> Path:
@@ -63,13 +119,14 @@ def fetch() -> None:
     for real in REAL.values():
 
         def make(store: Path, real: Real = real) -> None:
-            print(f"bootgate: fetching a boot medium: {real.package}", file=sys.stderr, flush=True)
+            named = " ".join(real.packages)
+            print(f"bootgate: fetching a boot medium: {named}", file=sys.stderr, flush=True)
             draft = store / "packages"
             with disk("a boot medium"):
                 draft.mkdir()
                 tree = draft / "tree"
-                unpack([real.package], draft, tree)
-                shutil.copyfile(tree / real.place, store / real.name)
+                unpack(real.packages, draft, tree)
+                real.write(tree, store / real.name)
                 shutil.rmtree(draft)
 
         made("real", _key(real), make)

@@ -121,6 +121,7 @@ class Pc:
         stick: Stick | None = None,
         cdrom: Path | None = None,
         menu: bool = False,
+        megabytes: int | None = None,
         exact: bool = False,
     ) -> None:
         """Start QEMU, stopped before the first instruction.
@@ -128,7 +129,8 @@ class Pc:
         `cable` puts a USB port in front of which `self.cable` is the other end, first in the
         boot order, `stick` a drive of QEMU's own; `next_device` is the disk image that comes
         second, `cdrom` one that is in a CD-ROM drive and comes before both;
-        with `menu` the BIOS offers its boot menu. With `exact` the machine can be stopped right
+        with `menu` the BIOS offers its boot menu; `megabytes` of memory, MEGABYTES unless it is
+        given. With `exact` the machine can be stopped right
         behind a line of its log, for which it waits with each line until that is read. Raises
         QemuError.
         """
@@ -144,9 +146,10 @@ class Pc:
         self._plugs = 0
         self._brake: socket.socket | None = None
         self._ran, self._since, self._starved, self._powered = 0.0, 0.0, 0.0, 0.0
-        self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(MEGABYTES << 20)))
+        megabytes = megabytes or MEGABYTES
+        self._memory = self._stack.enter_context(contextlib.closing(GuestMemory(megabytes << 20)))
         arguments = [
-            *("-M", "pc", "-m", f"{MEGABYTES}M", "-S", "-vga", "std", *bios_arguments(bios)),
+            *("-M", "pc", "-m", f"{megabytes}M", "-S", "-vga", "std", *bios_arguments(bios)),
             *self._memory.arguments(),
             *("-gdb", "chardev:gdb"),
             *("-nic", "none", "-boot", f"menu=on,splash-time={MENU_MS}" if menu else "menu=off"),

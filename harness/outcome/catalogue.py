@@ -25,7 +25,8 @@ REQUIREMENTS = {
     "MEDIA-3": "a disk image boots through its master boot record",
     "MEDIA-4": "a hybrid ISO image boots as a CD-ROM and as a disk",
     "MEDIA-5": "after a change of medium the host boots the new one",
-    "MEDIA-6": "boot media that people use boot: a memory tester, a network boot, a rescue disc",
+    "MEDIA-6": "boot media that people use boot: a memory tester, a network boot, a rescue disc "
+    "and an installer",
     "MEDIA-7": "unmounting a medium that the host holds works or is refused, and the state of the "
     "drive is told truthfully after",
     "LIFE-1": "after a warm reset at any moment the host is never hung and ends where a cold boot "

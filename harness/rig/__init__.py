@@ -20,9 +20,9 @@ from harness.rig.boot import Boot
 from harness.rig.case import Case, Record
 from harness.rig.comparison import away, same_with_stick, silent_since
 from harness.rig.gadget import Gadget
-from harness.rig.host import Host, Rehearsal
+from harness.rig.host import Fitted, Host, Rehearsal
 
-__all__ = ["Boot", "Record", "Rig"]
+__all__ = ["Boot", "Fitted", "Record", "Rig"]
 
 
 class Rig:

@@ -106,12 +106,22 @@ class Rehearsal:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Fitted:
-    """What is in a PC, as `Host.boot` has it."""
+class Fitted:
+    """What is in a PC, and how its BIOS is set up.
+
+    `next_device` is the image of the disk that comes second, by default one that boots, `cdrom`
+    that of a CD in a drive of the PC's own, which comes first. `menu` has the BIOS offer its boot
+    menu, which the gadget's keyboard is to open, and to choose the first entry of. `megabytes` of
+    memory, as many as a Pc has by default unless it is given.
+    """
 
     next_device: Path | None = None
     cdrom: Path | None = None
     menu: bool = False
+    megabytes: int | None = None
+
+
+USUAL = Fitted()
 
 
 class Host:
@@ -136,30 +146,27 @@ class Host:
         controller: str,
         *,
         bios: str | None = None,
+        fitted: Fitted = USUAL,
         must_ask_drive: bool = True,
         press: Moment | None = None,
-        next_device: Path | None = None,
-        cdrom: Path | None = None,
         seconds: float | None = None,
         shows: str = "",
         disturb: Disturbance | None = None,
-        menu: bool = False,
         recover: bool = True,
         bends: Sequence[Bend] = (),
         seed: int = 0,
     ) -> Boot:
         """Boot the PC with its USB port on `controller`, and watch until the outcome is proven.
 
-        `bios` is a name or file as of --bios; None is what was chosen for the run.
+        `bios` is a name or file as of --bios; None is what was chosen for the run. `fitted` is
+        what else is in the PC.
         With `must_ask_drive` a boot counts only if the host asked the drive that the gate
         files promise. `press` is a moment at which Ctrl-Alt-Del is pressed on the PC's own
-        keyboard. `next_device` is the image of the disk that comes second, by default one that
-        boots, `cdrom` that of a CD in a drive of the PC's own, which comes first. `seconds` of the
-        host's own time may go by without a proof, CASE_SECONDS unless it is given. A medium that
-        says nothing to us has booted when the screen `shows` these words.
+        keyboard. `seconds` of the host's own time may go by without a proof, CASE_SECONDS unless
+        it is given. A medium that says nothing to us has booted when the screen `shows` these
+        words.
         `disturb` is what is done to the host, its cable or its gadget on its way.
-        `menu` has the BIOS offer its boot menu, which the gadget's keyboard is to open, and to
-        choose the first entry of. With `recover` it is tried what brings a host back that hangs.
+        With `recover` it is tried what brings a host back that hangs.
         `bends` are what the cable does to single packets; what they make up comes from `seed`.
         Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
         """
@@ -176,7 +183,6 @@ class Host:
         if bends:
             case.keep("bends.txt", "".join(f"{line}\n" for line in (f"seed {seed}", *bends)))
         if not isinstance(outcome, NoDrive):
-            fitted = _Fitted(next_device, cdrom, menu)
             outcome = self._run(
                 controller,
                 bios,
@@ -249,7 +255,7 @@ class Host:
         self,
         controller: str,
         bios: str,
-        fitted: _Fitted,
+        fitted: Fitted,
         press: Moment | None,
         seconds: float,
         shows: str,
@@ -297,7 +303,7 @@ class Host:
         self,
         controller: str,
         bios: str,
-        fitted: _Fitted,
+        fitted: Fitted,
         capture: str,
         *,
         late: bool,
@@ -322,6 +328,7 @@ class Host:
             stick=None if late else self._stick,
             cdrom=fitted.cdrom,
             menu=fitted.menu,
+            megabytes=fitted.megabytes,
             exact=exact,
         )
         try:
@@ -358,7 +365,7 @@ class Host:
             outcome = rules.decide(case.recorder.seen())
             if isinstance(outcome, NoDrive):
                 return Rehearsal(outcome, case.recorder.seen(), 0.0)
-            pc = self._switched_on(controller, bios, _Fitted(), "", late=not plugged)
+            pc = self._switched_on(controller, bios, USUAL, "", late=not plugged)
             with contextlib.closing(pc):
                 pc.release()
                 outcome, judged = self._watch(pc, relay, CASE_SECONDS, None)

@@ -30,7 +30,7 @@ from harness.observation import (
     write_recording,
 )
 from harness.outcome.kinds import Booted, Hung, Inconclusive, NoBootDevice, ResetLoop, Waiting
-from harness.rig import Boot, Rig
+from harness.rig import Boot, Fitted, Rig
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -78,7 +78,7 @@ def test_case(
     case.write(tmp_path / "disk")
     rig = Rig(equipment, tmp_path, evidence)
     try:
-        boot = rig.host.boot("ehci", next_device=tmp_path / "disk", seconds=case.budget)
+        boot = rig.host.boot("ehci", fitted=Fitted(tmp_path / "disk"), seconds=case.budget)
     finally:
         rig.close()
     check(case, boot, recordings, record_property)

@@ -10,9 +10,9 @@ import pytest
 import images.real
 from harness.errors import ToolError
 from images.medium import Media
-from images.real import REAL, Real, fetch, real_medium
+from images.real import REAL, Real, fetch, file_at, real_medium
 
-ONE = Real("one.iso", "package-one", "file", "One")
+ONE = Real("one.iso", ("package-one", "two"), file_at("file"), "One")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and one medium to be fetched: packages that come from nowhere."""
 
     def unpack(names: Sequence[str], draft: Path, tree: Path) -> None:
-        assert names == [ONE.package]
+        assert names == ONE.packages
         tree.mkdir()
         (tree / "file").write_bytes(b"a medium")
 
@@ -39,7 +39,7 @@ def test_they_are_fetched_once(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fetch()
-    assert capsys.readouterr().err == "bootgate: fetching a boot medium: package-one\n"
+    assert capsys.readouterr().err == "bootgate: fetching a boot medium: package-one two\n"
     fetch()
     assert capsys.readouterr().err == ""
     assert Media(cache).real("one.iso").read_bytes() == b"a medium"

@@ -17,7 +17,7 @@ from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted
 from harness.owner import printable
 from harness.plugin import requirement
 from harness.probe.use import MEDDLED_WITH, try_everywhere, try_writes
-from harness.rig import Rig
+from harness.rig import Fitted, Rig
 from images.emmc import DATA_SIZE, DATA_START
 from images.medium import Media
 from images.payload import MEDDLER
@@ -110,8 +110,8 @@ def test_nobody_gets_at_the_data_partition(
     with rig.gadget.drive() as drive:
         try_everywhere(drive, PLACES)
     offsets = rig.gadget.data_offsets()
-    cdrom = media.meddler("meddler.iso")
-    boot = rig.host.boot(fast_controller, cdrom=cdrom, must_ask_drive=False)
+    fitted = Fitted(cdrom=media.meddler("meddler.iso"))
+    boot = rig.host.boot(fast_controller, fitted=fitted, must_ask_drive=False)
     offsets |= rig.gadget.data_offsets()
     stream, after = rig.recorder.seen(), rig.gadget.data()
     read = got(stream, before)
