@@ -123,9 +123,14 @@ def write_blank(image: Path) -> None:
     """Write an eMMC whose partitions hold nothing. Raises ToolError, DiskFull."""
     with disk("the eMMC image"):
         _allocate(image, EMMC_SIZE)
+    write_table(image, PARTITION_TABLE)
+
+
+def write_table(image: Path, table: str) -> None:
+    """Write a partition table, in sfdisk's words, into a disk image. Raises ToolError."""
     done = subprocess.run(
         [find_tool("sfdisk", "fdisk"), "--quiet", "--no-reread", "--no-tell-kernel", str(image)],
-        input=PARTITION_TABLE.encode(),
+        input=table.encode(),
         capture_output=True,
         check=False,
     )

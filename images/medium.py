@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 from harness.owner import disk, run_tool
 from images.cache import digest, made
+from images.emmc import write_table
 from images.payload import marker_sector, meddler, write_boot_disk
 from images.real import real_medium
 
@@ -15,6 +18,7 @@ ISO_FILL = 1 << 20
 bytes, and so does the kernel's f_mass_storage (storage_common.c, fsg_lun_open)."""
 
 BOOT_IMAGE = "BOOT.BIN"
+DATA_ONLY_SIZE = 4 << 20
 CD_SECTOR = 2048
 """Bytes (ECMA-119, 6.1.2)."""
 
@@ -30,10 +34,13 @@ def write_iso(path: Path, label: str, disk_label: str = "") -> None:
     write_bootable(path, marker_sector(label), record)
 
 
-def write_bootable(path: Path, code: bytes, record: bytes = b"") -> None:
+def write_bootable(
+    path: Path, code: bytes, record: bytes = b"", *, boot_last: bool = False
+) -> None:
     """Write an ISO 9660 image that boots `code`: El Torito without emulation, 2048 bytes at most.
 
-    A master boot record makes it a hybrid. Raises ToolError, DiskFull.
+    A master boot record makes it a hybrid; with `boot_last` what it boots lies at its end. Raises
+    ToolError, DiskFull.
     """
 
     def make(entry: Path) -> None:
@@ -46,14 +53,32 @@ def write_bootable(path: Path, code: bytes, record: bytes = b"") -> None:
         # El Torito 1.0, 2.1: no emulation, four sectors of 512 bytes.
         boot = ["-b", BOOT_IMAGE, "-no-emul-boot", "-boot-load-size", "4", "-c", "BOOT.CAT"]
         hybrid = ["-G", str(entry / "record")] if record else []
-        command = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "BOOTGATE", *boot, *hybrid]
+        # What is booted weighs a billion at most (xorrisofs, --sort-weight).
+        order = ["--sort-weight", "2000000000", "/FILL"] if boot_last else []
+        command = ["xorriso", "-as", "mkisofs", "-quiet", "-V", "BOOTGATE", *boot, *hybrid, *order]
         run_tool([*command, "-o", str(entry / "iso"), str(tree)], package="xorriso")
         with disk("an ISO image"):
             shutil.rmtree(tree)
 
-    entry = made("iso", digest([Path(__file__), code, record]), make)
+    entry = made("iso", digest([Path(__file__), code, record, str(boot_last)]), make)
     with disk("an ISO image"):
         shutil.copyfile(entry / "iso", path)
+
+
+DATA_ONLY = ("vfat", "exfat", "gpt")
+"""A file system on all of a disk, or a GUID partition table on a disk that holds nothing else."""
+
+
+def _write_data_only(kind: str, entry: Path) -> None:
+    """In the cache, for each has a number of its own that is made up."""
+    path = entry / "disk"
+    with disk("an image"):
+        path.write_bytes(bytes(DATA_ONLY_SIZE))
+    if kind == "gpt":
+        write_table(path, "label: gpt\nsize=2MiB\n")
+    else:
+        package = {"vfat": "dosfstools", "exfat": "exfatprogs"}[kind]
+        run_tool([f"mkfs.{kind}", str(path)], package=package)
 
 
 class Media:
@@ -83,6 +108,24 @@ class Media:
         with disk("an image"):
             shutil.copyfile(real_medium(name), self._folder / name)
         return self._folder / name
+
+    def data_only(self, name: str, kind: str) -> Path:
+        """A disk image that holds no code: one of `DATA_ONLY`. Raises ToolError, DiskFull."""
+        entry = made("disk", digest([Path(__file__), kind]), partial(_write_data_only, kind))
+        with disk("an image"):
+            shutil.copyfile(entry / "disk", self._folder / name)
+        return self._folder / name
+
+    def cut_iso(self, name: str, sectors: int) -> Path:
+        """An ISO image cut off after so many of its sectors, before what it boots.
+
+        Raises ToolError, DiskFull.
+        """
+        path = self._folder / name
+        write_bootable(path, marker_sector("cut"), boot_last=True)
+        with disk("an image"):
+            os.truncate(path, sectors * CD_SECTOR)
+        return path
 
     def file(self, name: str, content: bytes) -> Path:
         """An image that holds just this."""

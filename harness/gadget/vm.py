@@ -390,6 +390,14 @@ class GadgetVm:
         """Make a symbolic link on the device. Raises as `run_init_script` does."""
         self._check(f"ln -s {shlex.quote(target)} {shlex.quote(path)}", "a link on the device")
 
+    def lengthen(self, path: str, size: int | None) -> int:
+        """Lengthen a file by a hole, to so many bytes or to the most that its file system takes.
+
+        Returns how many bytes it has then. Raises as `run_init_script` does.
+        """
+        command = f"/lib/bootgate/lengthen {shlex.quote(path)} {size or ''}"
+        return int(self._check(command, "a file on the device to be lengthened"))
+
     def left(self) -> tuple[str, ...]:
         """What is there of the gadget (images/gadget_vm/state), a line each."""
         text = self._check("/lib/bootgate/state left", "what is left of the gadget")

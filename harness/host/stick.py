@@ -17,12 +17,14 @@ class Stick:
     """A removable drive with an image in it, which is not written to, or with nothing.
 
     `away` is how many seconds it is not there when it is unplugged and plugged in again, None
-    when it does not come back; `then` is the image that is in it after a change of medium.
+    when it does not come back; `then` is the image that is in it after a change of medium;
+    `cdrom`: whether it is a CD-ROM drive.
     """
 
     image: Path | None = None
     away: float | None = 0.5
     then: Path | None = None
+    cdrom: bool = False
 
     @property
     def changed(self) -> Stick:
@@ -49,7 +51,7 @@ class Stick:
         qemu.execute("device_add", {"driver": "usb-storage", "removable": True, **place})
 
     def _drive(self, number: int) -> str:
-        name = f"if=none,id={ID}-{number}"
+        name = f"if=none,id={ID}-{number}" + (",media=cdrom" if self.cdrom else "")
         if self.image is None:
             return name
         return f"{name},file={escaped(self.image)},format=raw,read-only=on,cache.no-flush=on"

@@ -15,10 +15,11 @@ from harness.errors import NotJudged
 from harness.firmware import Firmware
 from harness.host.stick import Stick
 from harness.observation import Recorder
+from harness.outcome.kinds import Outcome
 from harness.outcome.moments import Deed, Disturbance
 from harness.rig.boot import Boot
 from harness.rig.case import Case, Record
-from harness.rig.comparison import away, same_with_stick, silent_since
+from harness.rig.comparison import away, ends_with, same_with_stick, silent_since
 from harness.rig.gadget import Gadget
 from harness.rig.host import Fitted, Host, Rehearsal
 
@@ -90,6 +91,15 @@ class Rig:
                 f"{boot.outcome}, and so it does with QEMU's own drive when, after {mark}, "
                 f"{disturbance.deed.value}: the host's own doing"
             )
+
+    def ends_with_own_drive(
+        self, controller: str, image: Path, *, cdrom: bool, seconds: float
+    ) -> Outcome:
+        """How a host ends that has QEMU's own drive instead of the gadget, with `image` in it.
+
+        `seconds` as for `Host.boot`. Raises RigFault when the rig failed.
+        """
+        return ends_with(self.case, controller, Stick(image, cdrom=cdrom), seconds)
 
     @property
     def stock(self) -> Firmware:

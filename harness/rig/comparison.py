@@ -94,6 +94,16 @@ def same_with_stick(
     return None
 
 
+def ends_with(case: Case, controller: str, stick: Stick, seconds: float) -> Outcome:
+    """How a host with QEMU's own drive ends, given so many seconds. Its evidence is kept.
+
+    Raises RigFault when the rig failed.
+    """
+    case.say("host: the same with QEMU's own drive")
+    with _host(case, "undisturbed", stick) as host:
+        return host.rehearse(controller, seconds=seconds).outcome
+
+
 @contextmanager
 def _host(case: Case, name: str, stick: Stick) -> Iterator[Host]:
     """A host with QEMU's own drive, the evidence of which is in a folder of the case's."""

@@ -337,6 +337,14 @@ class Gadget:
         assert self._vm is not None
         self._vm.make_link(path, target)
 
+    def lengthen(self, path: str, size: int | None) -> int:
+        """Lengthen a file on the device by a hole; None: to the most that its file system takes.
+
+        Returns how many bytes it has then. Raises as `luns` does.
+        """
+        assert self._vm is not None
+        return self._vm.lengthen(path, size)
+
     def put_in_drive(self, file: str) -> None:
         """Write `file` into the first LUN, past the server; "" takes out what is in it.
 

@@ -346,12 +346,17 @@ class Host:
         return pc
 
     def rehearse(
-        self, controller: str, *, bios: str | None = None, plugged: bool = True
+        self,
+        controller: str,
+        *,
+        bios: str | None = None,
+        plugged: bool = True,
+        seconds: float = CASE_SECONDS,
     ) -> Rehearsal:
         """Boot a PC that does not count, as `boot` does.
 
-        The gadget finds its device reset afterwards. `plugged`: whether it is in the PC's port.
-        Raises as `boot` does.
+        The gadget finds its device reset afterwards. `plugged`: whether it is in the PC's port;
+        `seconds` are as for `boot`. Raises as that does.
         """
         case = self._case
         if self._gadget.collision is not None:
@@ -359,7 +364,8 @@ class Host:
         kept = case.recorder
         case.recorder = Recorder(o for o in kept.seen() if isinstance(o, GadgetState | DeviceDied))
         relay = self._gadget.relay
-        bios = bios or case.equipment.bios
+        case.record.controller = controller
+        case.record.bios = bios = bios or case.equipment.bios
         starving = _Starving(self._gadget)
         try:
             outcome = rules.decide(case.recorder.seen())
@@ -368,7 +374,7 @@ class Host:
             pc = self._switched_on(controller, bios, USUAL, "", late=not plugged)
             with contextlib.closing(pc):
                 pc.release()
-                outcome, judged = self._watch(pc, relay, CASE_SECONDS, None)
+                outcome, judged = self._watch(pc, relay, seconds, None)
                 whole = Rehearsal(outcome, case.recorder.seen()[:judged], pc.starved)
             if self._gadget.plugged and plugged:
                 _check_seen(whole.stream, outcome, True, starving.part)

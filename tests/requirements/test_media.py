@@ -12,6 +12,7 @@ from harness.firmware import Gate
 from harness.host.pc import CONTROLLERS
 from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted
 from harness.plugin import early, full, requirement
+from harness.probe.checks import last_and_size
 from harness.probe.use import lock
 from harness.rig import Fitted, Rig
 from images.medium import Media
@@ -121,6 +122,80 @@ def test_the_new_medium_boots(
             outcome = rig.record.outcome = rig.host.rehearse(fast_controller).outcome
             assert outcome == Booted(label), f"{outcome}, with {kind} mounted as change {i}"
     boot = rig.host.boot(fast_controller)
+    assert boot.outcome == Booted(label), boot.explain()
+
+
+DISK, CDROM = requirement("MEDIA-3"), requirement("MEDIA-2")
+CANNOT_BOOT: dict[str, Callable[[Media], Path]] = {
+    "blank": lambda media: media.file("x.img", bytes(1 << 20)),
+    "fat": lambda media: media.data_only("x.img", "vfat"),
+    "exfat": lambda media: media.data_only("x.img", "exfat"),
+    "gpt": lambda media: media.data_only("x.img", "gpt"),
+    "cut_iso": lambda media: media.cut_iso("x.iso", 400),
+}
+"""Media that a user may choose all the same: some of them make hosts hang, whatever drive has them.
+"""
+
+GIVES_UP_SECONDS = 10.0
+"""How long a host may take that finds nothing to boot. One that asks for a key takes all of it."""
+
+
+@full
+@requirement("MEDIA-5")
+@pytest.mark.parametrize("kind", CANNOT_BOOT)
+def test_a_medium_that_cannot_boot_and_the_one_after_it(
+    rig: Rig, media: Media, kind: str, fast_controller: str
+) -> None:
+    """The host does with it what it does with it in any drive, and boots the next one."""
+    bad = CANNOT_BOOT[kind](media)
+    rig.gadget.start(gate=Gate.EMPTY, media=[bad, media.disk("a.img", "disk-a")])
+    server, cdrom = rig.gadget.serve(), bad.suffix == ".iso"
+    server.mount(f"/data/{bad.name}", cdrom=cdrom)
+    server.check_told(f"/data/{bad.name}", cdrom=cdrom)
+    ends = rig.host.rehearse(fast_controller, seconds=GIVES_UP_SECONDS).outcome
+    rig.record.outcome = ends
+    usual = rig.ends_with_own_drive(fast_controller, bad, cdrom=cdrom, seconds=GIVES_UP_SECONDS)
+    assert ends == usual, f"{ends}, and with the same medium in QEMU's own drive {usual}"
+    rig.note(f"a medium that cannot boot ({kind}): {ends}, as in any drive")
+    server.mount("/data/a.img")
+    server.check_told("/data/a.img", cdrom=False)
+    boot = rig.host.boot(fast_controller)
+    assert boot.outcome == Booted("disk-a"), boot.explain()
+
+
+GIB = 1 << 30
+
+
+@full
+@pytest.mark.parametrize(
+    ("kind", "data_partition", "size"),
+    [
+        pytest.param("disk", "ext4", (1 << 20) + 100, id="a_part_of_a_sector_more", marks=DISK),
+        pytest.param("disk", "exfat", None, id="as_long_as_can_be-exfat", marks=DISK),
+        pytest.param("disk", "ext4", None, id="as_long_as_can_be-ext4", marks=DISK),
+        # 60 times 75 blocks of 2048 bytes in a minute of a CD, of which there can be 256.
+        pytest.param("cdrom", "ext4", 3 * GIB, id="more_than_a_cd", marks=CDROM),
+    ],
+)
+def test_a_medium_of_an_odd_size_boots(
+    rig: Rig, media: Media, kind: str, data_partition: str, size: int | None, fast_controller: str
+) -> None:
+    name, cdrom, label = IN_DRIVE[kind]
+    path = f"/data/{name}"
+    rig.gadget.start(gate=Gate.EMPTY, data_partition=data_partition, media=all_media(media))
+    bytes_of_file = rig.gadget.lengthen(path, size)
+    server = rig.gadget.serve()
+    server.mount(path, cdrom=cdrom)
+    server.check_told(path, cdrom=cdrom)
+    with rig.gadget.drive() as drive:
+        drive.settle()
+        last, block = last_and_size(drive)
+    boot = rig.host.boot(fast_controller)
+    given = (last + 1) * block
+    # 2^32 blocks are more than READ CAPACITY(10) can tell (SBC-3, 5.16.2).
+    if last < 0xFFFFFFFF and given != bytes_of_file // block * block:
+        # f_mass_storage (storage_common.c, fsg_lun_open), "using only first ... blocks"
+        rig.note(f"of {name}, {bytes_of_file} bytes, the device's kernel shows a host {given}")
     assert boot.outcome == Booted(label), boot.explain()
 
 
