@@ -101,6 +101,10 @@ class Refused(ServerFault):
         self.message = message
 
 
+class Untrue(ServerFault):
+    """The device's own server said what is not so: of what is in the drive, or that it did it."""
+
+
 class NotJudged(BootgateError):
     """A case that says nothing about its requirement; the message says why."""
 

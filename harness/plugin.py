@@ -23,7 +23,14 @@ from typing import Any
 import pytest
 
 from harness.equipment import Equipment, prepare
-from harness.errors import BootgateError, FirmwareFault, NotJudged, RigFault, ServerFault
+from harness.errors import (
+    BootgateError,
+    FirmwareFault,
+    Misbehaved,
+    NotJudged,
+    RigFault,
+    ServerFault,
+)
 from harness.firmware import open_firmware
 from harness.host.pc import BIOSES, CONTROLLERS, DEFAULT_BIOS
 from harness.outcome.kinds import MEDIUM, Inconclusive, NoDrive, Outcome, RigFailed
@@ -375,7 +382,9 @@ def _judge(item: pytest.Item, case: _Case, error: BaseException | None, when: st
     against: Judgement = "rig_fault" if argument(item, "control") else "broken"
     if isinstance(error, FirmwareFault):
         case.judgement, case.reason = against, reason
-        if (outcome is None and not isinstance(error, ServerFault)) or unproven:
+        # A server that fails, or a drive that errs, has not yet shown what a PC does with it.
+        shown = outcome is not None or isinstance(error, ServerFault | Misbehaved)
+        if unproven or not shown:
             case.record.outcome = NoDrive(why=reason)
     elif isinstance(error, AssertionError) and when == "call":
         about_unproven = unproven and _is_about(text, outcome)

@@ -436,7 +436,8 @@ def capacity(drive: Drive) -> None:
 def last_and_size(drive: Drive) -> tuple[int, int]:
     """The last block, and how many bytes a block has (SBC-3, 5.12). Raises Misbehaved."""
     reply = drive.ask(READ_CAPACITY, 8)
-    must(reply.status == PASSED and len(reply.data) == 8, f"status {reply.status}")
+    got = f"READ CAPACITY(10) ended with status {reply.status}, {len(reply.data)} bytes"
+    must(reply.status == PASSED and len(reply.data) == 8, got)
     last, size = struct.unpack(">II", reply.data)
     return int(last), int(size)
 

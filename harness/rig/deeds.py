@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from harness.cable.relay import Relay
-from harness.errors import NotJudged, RigFault
+from harness.errors import NotJudged, RigFault, ServerFault
 from harness.host.pc import Pc
 from harness.host.stick import Stick
 from harness.outcome.moments import Deed
@@ -22,7 +22,8 @@ SILENT_SECONDS = 2.0
 def do(deed: Deed, pc: Pc, gadget: Gadget, wait_plugged: Callable[[Relay], None]) -> None:
     """Do it to a host that is stopped, and let that go on.
 
-    `wait_plugged` waits until the gadget has crossed the cable. Raises FirmwareFault when the
+    `wait_plugged` waits until the gadget has crossed the cable. Raises ServerFault when the
+    device's server failed at it, and the host has gone on all the same; FirmwareFault when the
     device died of it, RigFault when the rig failed.
     """
     relay = gadget.relay
@@ -33,6 +34,13 @@ def do(deed: Deed, pc: Pc, gadget: Gadget, wait_plugged: Callable[[Relay], None]
             gadget.hurry(True)
             wait_plugged(relay)
         pc.let_go()
+
+    def change_medium(gone: Callable[[], None]) -> None:
+        try:
+            gadget.change_medium(deed.mounts, gone)
+        except ServerFault:
+            wait_back()
+            raise
 
     match deed:
         case Deed.RESET:
@@ -63,9 +71,9 @@ def do(deed: Deed, pc: Pc, gadget: Gadget, wait_plugged: Callable[[Relay], None]
             gadget.restart(lambda: None)
             wait_back()
         case Deed.MOUNT | Deed.UNMOUNT:
-            gadget.change_medium(deed.mounts, pc.let_go)
+            change_medium(pc.let_go)
         case Deed.QUICK_MOUNT | Deed.QUICK_UNMOUNT:
-            gadget.change_medium(deed.mounts, lambda: None)
+            change_medium(lambda: None)
             wait_back()
 
 

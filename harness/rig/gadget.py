@@ -420,7 +420,13 @@ class Gadget:
     @property
     def drive_lun(self) -> Lun | None:
         """The LUN that the device's server drives, lun.0 of its first drive. Raises as `luns`."""
-        return next((lun for lun in self.luns if lun.name.endswith("/lun.0")), None)
+        self.state = self._vm.configfs() if self._vm else self.state
+        return self.seen_lun
+
+    @property
+    def seen_lun(self) -> Lun | None:
+        """The same, as it was when the gadget was last looked at."""
+        return next((lun for lun in self.state.luns if lun.name.endswith("/lun.0")), None)
 
     def check_alive(self) -> None:
         """Raise FirmwareFault when the device has switched itself off or restarted."""

@@ -13,7 +13,15 @@ from harness.cable.bends import Bend, Bender
 from harness.cable.conversation import transcript
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
-from harness.errors import TOO_BUSY, CableError, FirmwareFault, NotJudged, RigFault
+from harness.errors import (
+    TOO_BUSY,
+    CableError,
+    FirmwareFault,
+    NotJudged,
+    Refused,
+    RigFault,
+    ServerFault,
+)
 from harness.gadget.vm import CTRL_ALT_DEL as GADGET_CTRL_ALT_DEL
 from harness.gadget.vm import DIGIT_1, ESCAPE, STARVED_PART
 from harness.host.pc import MENU_MS, Pc
@@ -140,6 +148,8 @@ class Host:
         self._judged = 0
         self._starved = 0.0
         self._rehearsals = 0
+        self._undone: NotJudged | ServerFault | None = None
+        """Why nothing was done to it that should have been: it goes on, and then that is said."""
 
     def boot(
         self,
@@ -168,7 +178,8 @@ class Host:
         `disturb` is what is done to the host, its cable or its gadget on its way.
         With `recover` it is tried what brings a host back that hangs.
         `bends` are what the cable does to single packets; what they make up comes from `seed`.
-        Raises NotJudged when the case cannot say anything, RigFault when the rig failed.
+        Raises NotJudged when the case cannot say anything, ServerFault when the device's server
+        failed at `disturb`, RigFault when the rig failed.
         """
         case = self._case
         case.record.controller = controller
@@ -212,6 +223,8 @@ class Host:
         if self._gadget.plugged and not isinstance(outcome, NoDrive) and not meddled:
             stream = boot.stream[: boot.judged]
             _check_seen(stream, outcome, must_ask_drive, starving.part)
+        if self._undone is not None:
+            raise self._undone
         return boot
 
     def warm_boot(self) -> Boot:
@@ -469,7 +482,8 @@ class Host:
     def _disturb(self, pc: Pc, deed: Deed) -> None:
         """Do it to a host that is stopped, and let that go on.
 
-        Raises RigFault; a device that dies of it is an observation.
+        Raises RigFault; a device that dies of it is an observation, a server that does not do it
+        is remembered.
         """
         self._case.say(f"host: {deed.value}")
         if self._stick is not None:
@@ -478,6 +492,10 @@ class Host:
         try:
             do(deed, pc, self._gadget, self._wait_plugged)
             self._gadget.hurry(True)
+        except Refused as refusal:
+            self._undone = NotJudged(f"{refusal}: nothing befell the host on its way")
+        except ServerFault as fault:
+            self._undone = fault
         except FirmwareFault as fault:
             how = str(fault)
             self._case.recorder.add(lambda at: DeviceDied(at, how))

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from harness.errors import ServerFault
+from harness.deadline import Deadline
+from harness.errors import Untrue
 from harness.owner import printable
 from harness.rig.case import DELETE, MOUNT, TOGGLE, UNMOUNT
 
 if TYPE_CHECKING:
     from harness.firmware.server import Server
+    from harness.gadget.vm import Lun
     from harness.rig.gadget import Gadget
+
+
+HASTE_SECONDS = 2.0
+"""How long after its answer a server may still be doing what it says that it has done."""
 
 
 class DeviceServer:
     """The server of a case's device.
 
     After each call that changes something, the gadget has been bound anew and is on the cable
-    again when it comes back. Raises Refused when the server says no, ServerFault when it says
-    what cannot be or what is not so.
+    again when it comes back. Raises Refused when the server says no, Untrue when it says what is
+    not so, ServerFault when it says what cannot be, or nothing.
     """
 
     def __init__(self, server: Server, gadget: Gadget) -> None:
@@ -32,12 +39,22 @@ class DeviceServer:
         self._gadget.changed_by(MOUNT)
         with self._gadget.changing():
             self._server.mount(file, cdrom=cdrom)
+        held = self._held(lambda held: held == file)
+        if held != file:
+            raise Untrue(
+                f"the server said that it mounted {_named(file)}; lun.0/file holds {_named(held)}"
+            )
 
     def unmount(self) -> None:
         """Take the medium out."""
         self._gadget.changed_by(UNMOUNT)
+        before = _file(self._gadget.seen_lun)
         with self._gadget.changing():
             self._server.unmount()
+        if before and self._held(lambda held: held != before) == before:
+            raise Untrue(
+                f"the server said that it unmounted {_named(before)}; lun.0/file holds it still"
+            )
 
     def delete(self, file: str) -> None:
         """Delete an image."""
@@ -59,6 +76,14 @@ class DeviceServer:
                 said.append(self._server.toggle_disk())
         return said
 
+    def _held(self, so: Callable[[str], bool]) -> str:
+        """What is in the drive, once it is `so`, or when a hasty server has had its time."""
+        late = Deadline.after(HASTE_SECONDS, "the drive to be as the server said")
+        held = _file(self._gadget.seen_lun)
+        while not (so(held) or late.expired):
+            held = _file(self._gadget.drive_lun)
+        return held
+
     def mounted(self) -> str:
         """The path of the image that it says is in the drive, or ""."""
         return self._server.mounted()
@@ -68,14 +93,14 @@ class DeviceServer:
         return self._server.images()
 
     def check_told(self, file: str, *, cdrom: bool | None = None) -> None:
-        """Raise ServerFault unless `file` is in the drive, and the server says so too.
+        """Raise Untrue unless `file` is in the drive, and the server says so too.
 
         "" is for an empty drive; `cdrom` is whether it has to be a CD-ROM drive.
         """
         told, lun = self.mounted(), self._gadget.drive_lun
-        held = lun.file if lun else "no LUN"
+        held = _file(lun)
         if told != file or held != file:
-            raise ServerFault(
+            raise Untrue(
                 f"{_named(file)} should be in the drive; the server says {_named(told)}, "
                 f"lun.0/file holds {_named(held)}"
             )
@@ -83,10 +108,14 @@ class DeviceServer:
             return
         said = self._server.is_cdrom()
         if said != cdrom or lun.cdrom != cdrom:
-            raise ServerFault(
+            raise Untrue(
                 f"{_named(file)} should be a {_kind(cdrom)}; the server says {_kind(said)}, "
                 f"lun.0/cdrom {_kind(lun.cdrom)}"
             )
+
+
+def _file(lun: Lun | None) -> str:
+    return lun.file if lun else "no LUN"
 
 
 def _named(file: str) -> str:

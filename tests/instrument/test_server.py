@@ -463,6 +463,28 @@ def test_a_server_that_fails_before_there_is_a_pc(validate: Validate, tmp_path: 
 
 
 @pytest.mark.rig
+@pytest.mark.parametrize(
+    ("part", "judgement", "words"),
+    [
+        ("kill $PPID; exit", "broken", "closed the connection without an answer"),
+        ("answer_error -2 busy", "not_judged", "code -2, busy: nothing befell the host on its way"),
+    ],
+)
+def test_a_server_that_fails_while_the_pc_boots(
+    validate: Validate, tmp_path: Path, part: str, judgement: str, words: str
+) -> None:
+    """The PC goes on with the drive as it is, and that is the outcome."""
+    tree = open_firmware("fixed", tmp_path / "tree").kvmapp
+    (tree / "server/api/zz_no_mount.sh").write_text(f"mount_image() {{ {part}; }}\n")
+    chosen = ["-k", "LIFE-2/quick_unmount-08"]
+    run = validate("--firmware", str(tree), *chosen, controlled=False)
+    (case,) = run.results["cases"]
+    assert case["judgement"] == judgement, run.stdout
+    assert words in case["reason"]
+    assert (case["outcome"]["kind"], case["outcome"]["medium"]) == ("booted", "medium")
+
+
+@pytest.mark.rig
 def test_a_tree_without_a_server_judges_nothing_that_needs_one(tmp_path: Path) -> None:
     with (
         rig_with(tmp_path, None) as rig,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import FirmwareFault, NotJudged, Refused
+from harness.errors import FirmwareFault, NotJudged, Refused, Untrue
 from harness.firmware import Gate, Shape
 from harness.firmware.nanokvm import DATA_PARTITION
 from harness.gadget.vm import Lun
@@ -209,6 +209,8 @@ def test_a_medium_that_cannot_be_is_refused(
             wrong.append(f"{what} was mounted")
         except Refused:
             pass
+        except Untrue as untruth:
+            wrong.append(f"{what}: {untruth}")
         if rig.gadget.luns != before:
             wrong.append(f"{what} was asked for, and the drive {told(rig.gadget.luns)} since")
             server.mount("/data/boot.img")
