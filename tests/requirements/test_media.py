@@ -16,6 +16,7 @@ from harness.probe.checks import last_and_size
 from harness.probe.use import lock
 from harness.rig import Fitted, Rig
 from images.medium import Media
+from images.payload import DISK_SIZE
 from images.real import REAL
 
 
@@ -170,7 +171,7 @@ GIB = 1 << 30
 @pytest.mark.parametrize(
     ("kind", "data_partition", "size"),
     [
-        pytest.param("disk", "ext4", (1 << 20) + 100, id="a_part_of_a_sector_more", marks=DISK),
+        pytest.param("disk", "ext4", DISK_SIZE + 100, id="a_part_of_a_sector_more", marks=DISK),
         pytest.param("disk", "exfat", None, id="as_long_as_can_be-exfat", marks=DISK),
         pytest.param("disk", "ext4", None, id="as_long_as_can_be-ext4", marks=DISK),
         # 60 times 75 blocks of 2048 bytes in a minute of a CD, of which there can be 256.
@@ -195,7 +196,7 @@ def test_a_medium_of_an_odd_size_boots(
     # 2^32 blocks are more than READ CAPACITY(10) can tell (SBC-3, 5.16.2).
     if last < 0xFFFFFFFF and given != bytes_of_file // block * block:
         # f_mass_storage (storage_common.c, fsg_lun_open), "using only first ... blocks"
-        rig.note(f"of {name}, {bytes_of_file} bytes, the device's kernel shows a host {given}")
+        rig.note(f"of {name}, {bytes_of_file} bytes, a host is shown {given}")
     assert boot.outcome == Booted(label), boot.explain()
 
 
