@@ -49,6 +49,10 @@ control = pytest.mark.control
 full = pytest.mark.full
 """Marks a case that only --full runs."""
 
+elsewhere = pytest.mark.elsewhere
+"""Marks a case that the same on another controller stands for: run with --full, or if --controller
+names its own."""
+
 swept = [full, pytest.mark.swept]
 """Marks a case that differs from many others of its requirement in its moment alone: --full runs
 it, and --seed, if that chooses it."""
@@ -115,6 +119,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "requirement(id): the promise of the catalogue that the test is a case of",
         "control(name): a check of the instrument itself",
         "full: run with --full only",
+        "elsewhere: run with --full, or if its controller was chosen",
         "swept: differs from other cases in its moment alone",
         "early: begun first",
     ):
@@ -225,10 +230,13 @@ def _sample(config: pytest.Config, items: list[pytest.Item]) -> set[pytest.Item]
 
 
 def _wanted(config: pytest.Config, item: pytest.Item, sampled: bool) -> bool:
-    if item.get_closest_marker("full") and not (sampled or config.getoption("--full")):
-        return False
     controller, bios = controller_of(item), bios_of(item)
     controllers, chosen = config.getoption("--controller"), config.getoption("--bios")
+    everything = sampled or config.getoption("--full")
+    if item.get_closest_marker("full") and not everything:
+        return False
+    if item.get_closest_marker("elsewhere") and not (everything or controllers):
+        return False
     if controller and controllers and controller not in controllers:
         return False
     return not (bios and chosen) or bios == chosen
@@ -382,9 +390,9 @@ def _judge(item: pytest.Item, case: _Case, error: BaseException | None, when: st
     against: Judgement = "rig_fault" if argument(item, "control") else "broken"
     if isinstance(error, FirmwareFault):
         case.judgement, case.reason = against, reason
-        # A server that fails, or a drive that errs, has not yet shown what a PC does with it.
-        shown = outcome is not None or isinstance(error, ServerFault | Misbehaved)
-        if unproven or not shown:
+        # Where a server fails, or a drive errs, it is not yet known what a PC does with it.
+        has_drive = isinstance(error, ServerFault | Misbehaved)
+        if (outcome is None or unproven) and not has_drive:
             case.record.outcome = NoDrive(why=reason)
     elif isinstance(error, AssertionError) and when == "call":
         about_unproven = unproven and _is_about(text, outcome)

@@ -50,7 +50,7 @@ def write_bootable(
             (tree / BOOT_IMAGE).write_bytes(code.ljust(CD_SECTOR, b"\0"))
             (tree / "FILL").write_bytes(bytes(ISO_FILL))
             (entry / "record").write_bytes(record)
-        # El Torito 1.0, 2.1: no emulation, four sectors of 512 bytes.
+        # El Torito 1.0, 2.2: no emulation, four sectors of 512 bytes.
         boot = ["-b", BOOT_IMAGE, "-no-emul-boot", "-boot-load-size", "4", "-c", "BOOT.CAT"]
         hybrid = ["-G", str(entry / "record")] if record else []
         # What is booted weighs a billion at most (xorrisofs, --sort-weight).

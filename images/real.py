@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import sys
 from collections.abc import Callable
@@ -20,8 +21,9 @@ class Real:
 
     `write` makes its file, given the folder into which `packages` were unpacked. `shows` are words
     of its own first screen, `seconds` how long a PC may take to that: several times what it takes.
-    `megabytes` is how much memory that PC has; one that is `large` is minutes of loading on a
-    controller of USB 1. All of them are hybrids: CD-ROM and disk in one.
+    `megabytes` is how much memory that PC has, None if it needs no more than any; one that is
+    `large` takes a minute to load over EHCI, and is tried on no other controller. All of them are
+    hybrids: CD-ROM and disk in one.
     """
 
     name: str
@@ -29,7 +31,7 @@ class Real:
     write: Callable[[Path, Path], None]
     shows: str
     seconds: float = 20.0
-    megabytes: int = 64
+    megabytes: int | None = None
     large: bool = False
 
 
@@ -55,7 +57,10 @@ label install
 
 def _write_installer(tree: Path, path: Path) -> None:
     """The installer's kernel and initrd, started by ISOLINUX as on Debian's own discs."""
-    (files,) = tree.glob(INSTALLER)
+    folders = list(tree.glob(INSTALLER))
+    if len(folders) != 1:
+        raise ToolError(f"the installer's files are in {len(folders)} folders of its package")
+    (files,) = folders
     disc = path.with_name("disc")
     disc.mkdir()
     isolinux = tree / "usr/lib/ISOLINUX"
@@ -72,6 +77,18 @@ def _write_installer(tree: Path, path: Path) -> None:
 
 _ARCH = "amd64"
 """Every PC with a legacy BIOS that is still in use runs it."""
+
+OLDEST = "12"
+"""The oldest release of Debian that this runs on."""
+
+
+def _release() -> str:
+    """The number of this machine's Debian, after which the installer's package is named."""
+    try:
+        return platform.freedesktop_os_release().get("VERSION_ID", OLDEST)
+    except OSError:
+        return OLDEST
+
 
 REAL = {
     real.name: real
@@ -90,7 +107,7 @@ REAL = {
         # With 512 MB its first dialog says so; with 1 GB it asks for the language, minutes later.
         Real(
             "installer.iso",
-            (f"debian-installer-12-netboot-{_ARCH}", "isolinux", "syslinux-common"),
+            (f"debian-installer-{_release()}-netboot-{_ARCH}", "isolinux", "syslinux-common"),
             _write_installer,
             "Entering low memory mode",
             seconds=400.0,
@@ -103,7 +120,7 @@ REAL = {
 
 
 def _key(real: Real) -> str:
-    return digest(("a medium that was fetched", real.name, *real.packages, ISOLINUX))
+    return digest((Path(__file__), real.name, *real.packages))
 
 
 def real_medium(name: str) -> Path:

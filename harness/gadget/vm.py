@@ -57,6 +57,10 @@ END_SECONDS = 2.0
 SHELL_SECONDS = 30.0
 """How long the rig's own commands may take in the VM; they take a fraction of one."""
 
+COPY_SECONDS = 180.0
+"""How long it may take to copy media to /data, or to write a file out; a minute beside other load.
+"""
+
 TAKEN_SECONDS = 2.0
 """How long the host may take to fetch a key report. One that polls does so every few
 milliseconds (bInterval of f_hid: 4 frames or 8 microframes), and far later beside other load."""
@@ -240,7 +244,7 @@ class GadgetVm:
 
     def power_on(self, data_partition: str) -> None:
         """Bring up eMMC and mounts, as before an init script."""
-        self._check(f"/lib/bootgate/up {data_partition}", "the gadget VM to come up")
+        self._check(f"/lib/bootgate/up {data_partition}", "the gadget VM to come up", COPY_SECONDS)
 
     def run_init_script(self, command: str) -> ScriptRun:
         """Run the firmware's own S03usbdev with `command`, such as "start".
@@ -391,12 +395,14 @@ class GadgetVm:
         self._check(f"ln -s {shlex.quote(target)} {shlex.quote(path)}", "a link on the device")
 
     def lengthen(self, path: str, size: int | None) -> int:
-        """Lengthen a file by a hole, to so many bytes or to the most that its file system takes.
+        """Lengthen a file, to so many bytes or to the most that its file system takes.
+
+        By a hole, where that has holes; exFAT has none.
 
         Returns how many bytes it has then. Raises as `run_init_script` does.
         """
         command = f"/lib/bootgate/lengthen {shlex.quote(path)} {size or ''}"
-        return int(self._check(command, "a file on the device to be lengthened"))
+        return int(self._check(command, "a file on the device to be lengthened", COPY_SECONDS))
 
     def left(self) -> tuple[str, ...]:
         """What is there of the gadget (images/gadget_vm/state), a line each."""
@@ -527,8 +533,8 @@ class GadgetVm:
             raise FirmwareFault(f"{what} has gone from the device")
         return self._succeeded(command, answer)
 
-    def _check(self, command: str, what: str) -> str:
-        return self._succeeded(command, self.shell(command, SHELL_SECONDS, what))
+    def _check(self, command: str, what: str, seconds: float = SHELL_SECONDS) -> str:
+        return self._succeeded(command, self.shell(command, seconds, what))
 
     def _succeeded(self, command: str, answer: Answer) -> str:
         if answer.status != 0:

@@ -301,10 +301,11 @@ class Pc:
                     os.sched_setaffinity(thread, cores)
 
     def let_go(self) -> None:
-        """Undo `hold`."""
+        """Undo `hold`. Does nothing to a machine that is not held."""
         with self._hold:
-            self._still = False
-            self._go_on()
+            if self._still:
+                self._still = False
+                self._go_on()
 
     def _stop(self) -> None:
         self._qemu.execute("stop")

@@ -170,9 +170,10 @@ def _say_broken(console: Console, run: Run, verdict: Verdict, cases: Sequence[Ca
     command += ["--overlay", str(run.overlay)] if run.overlay else []
     if run.bios is not None:
         command += ["--bios", run.bios]
-    if run.controllers and first.controller:
-        # Some cases are run on one controller only, and that is chosen among these.
-        command += ["--controller", first.controller]
+    # Some cases are run on one controller, which is chosen among these; others only if theirs
+    # is among them.
+    for controller in [first.controller] if first.controller else run.controllers:
+        command += ["--controller", controller] if run.controllers else []
     if run.full:
         command += ["--full"]
     if run.seed is not None:

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from harness.errors import RigFault
 from harness.host.stick import Stick
 from harness.observation import (
     BiosLine,
@@ -18,7 +19,7 @@ from harness.observation import (
     ScsiCommand,
     Unplugged,
 )
-from harness.outcome.kinds import Outcome
+from harness.outcome.kinds import Inconclusive, Outcome
 from harness.outcome.moments import Disturbance, Mark, boot_marks
 from harness.rig.case import Case
 from harness.rig.gadget import Gadget
@@ -97,11 +98,14 @@ def same_with_stick(
 def ends_with(case: Case, controller: str, stick: Stick, seconds: float) -> Outcome:
     """How a host with QEMU's own drive ends, given so many seconds. Its evidence is kept.
 
-    Raises RigFault when the rig failed.
+    Raises RigFault when that cannot be proven, and when the rig failed.
     """
     case.say("host: the same with QEMU's own drive")
     with _host(case, "undisturbed", stick) as host:
-        return host.rehearse(controller, seconds=seconds).outcome
+        outcome = host.rehearse(controller, seconds=seconds).outcome
+    if isinstance(outcome, Inconclusive):
+        raise RigFault(f"with QEMU's own drive the host came to no end: {outcome.why}")
+    return outcome
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def do(deed: Deed, pc: Pc, gadget: Gadget, wait_plugged: Callable[[Relay], None]
 
     `wait_plugged` waits until the gadget has crossed the cable. Raises ServerFault when the
     device's server failed at it, and the host has gone on all the same; FirmwareFault when the
-    device died of it, RigFault when the rig failed.
+    device died of it, NotJudged when the server has nothing to mount, RigFault when the rig failed.
     """
     relay = gadget.relay
     assert relay is not None

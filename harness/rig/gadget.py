@@ -241,10 +241,11 @@ class Gadget:
         """Have its server mount the first image that it offers, or unmount what is mounted.
 
         `gone` is called when the host has been told that the gadget left, as it does on a "reset
-        usb", or when the server is done without that. Raises as DeviceServer does, and NotJudged
-        when it has no image to offer.
+        usb", or when the server is done without that. A server that refuses, and has changed the
+        drive or taken it off the bus all the same, has done something: what comes of it counts.
+        Raises as DeviceServer does otherwise, and NotJudged when it has no image to offer.
         """
-        server = self.serve()
+        server, before = self.serve(), self.luns
         images = server.images() if mounts else []
         if mounts and not images:
             raise NotJudged("the server offers no image to mount")
@@ -266,7 +267,9 @@ class Gadget:
             changing.join(0 if len(stream) > seen else LOOK_SECONDS)
         gone()
         changing.join()
-        if failed:
+        left = any(isinstance(o, Unplugged) for o in self._case.recorder.seen()[seen:])
+        touched = left or self.state.luns != before
+        if failed and not (isinstance(failed[0], Refused) and touched):
             raise failed[0]
 
     @property
@@ -338,7 +341,7 @@ class Gadget:
         self._vm.make_link(path, target)
 
     def lengthen(self, path: str, size: int | None) -> int:
-        """Lengthen a file on the device by a hole; None: to the most that its file system takes.
+        """Lengthen a file on the device; None: to the most that its file system takes.
 
         Returns how many bytes it has then. Raises as `luns` does.
         """

@@ -223,8 +223,9 @@ class Host:
         if self._gadget.plugged and not isinstance(outcome, NoDrive) and not meddled:
             stream = boot.stream[: boot.judged]
             _check_seen(stream, outcome, must_ask_drive, starving.part)
-        if self._undone is not None:
-            raise self._undone
+        undone, self._undone = self._undone, None
+        if undone is not None:
+            raise undone
         return boot
 
     def warm_boot(self) -> Boot:

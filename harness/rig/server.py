@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
-from harness.errors import Untrue
+from harness.errors import TOO_BUSY, RigFault, Untrue
+from harness.gadget.vm import STARVED_PART, Lun
 from harness.owner import printable
 from harness.rig.case import DELETE, MOUNT, TOGGLE, UNMOUNT
 
 if TYPE_CHECKING:
     from harness.firmware.server import Server
-    from harness.gadget.vm import Lun
     from harness.rig.gadget import Gadget
 
 
 HASTE_SECONDS = 2.0
 """How long after its answer a server may still be doing what it says that it has done."""
+
+LOOK_SECONDS = 0.05
+"""How often it is looked whether it has."""
 
 
 class DeviceServer:
@@ -48,7 +52,8 @@ class DeviceServer:
     def unmount(self) -> None:
         """Take the medium out."""
         self._gadget.changed_by(UNMOUNT)
-        before = _file(self._gadget.seen_lun)
+        lun = self._gadget.seen_lun
+        before = lun.file if lun else ""
         with self._gadget.changing():
             self._server.unmount()
         if before and self._held(lambda held: held != before) == before:
@@ -78,10 +83,19 @@ class DeviceServer:
 
     def _held(self, so: Callable[[str], bool]) -> str:
         """What is in the drive, once it is `so`, or when a hasty server has had its time."""
-        late = Deadline.after(HASTE_SECONDS, "the drive to be as the server said")
         held = _file(self._gadget.seen_lun)
-        while not (so(held) or late.expired):
-            held = _file(self._gadget.drive_lun)
+        if so(held):
+            return held
+        late = Deadline.after(HASTE_SECONDS, "the drive to be as the server said")
+        starved = self._gadget.starved
+        with (
+            self._gadget.changing()
+        ):  # what it still does to the gadget has to be on the cable, too
+            while not (so(held) or late.expired):
+                time.sleep(LOOK_SECONDS)
+                held = _file(self._gadget.drive_lun)
+        if not so(held) and self._gadget.starved - starved > HASTE_SECONDS * STARVED_PART:
+            raise RigFault(f"the device's server had no processor: {TOO_BUSY}")
         return held
 
     def mounted(self) -> str:

@@ -8,8 +8,8 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote
@@ -30,7 +30,7 @@ from harness.gadget import http
 from harness.gadget.http import ANSWER_LIMIT, ANSWER_SECONDS, ShellTransport, start_server
 from harness.gadget.vm import GadgetVm
 from harness.observation import ServerAnswered
-from harness.outcome.kinds import MEDIUM
+from harness.outcome.kinds import MEDIUM, Booted
 from harness.owner import find_tool
 from harness.rig import Rig
 from images.payload import write_boot_disk
@@ -369,15 +369,20 @@ def rig_with(
     *,
     server: Path | None = None,
     overlay: Path | None = None,
+    parts: Mapping[str, str] | None = None,
 ) -> Iterator[Rig]:
     """A rig whose firmware is `fixed` with this script for a server, None for no server.
 
-    `server` and `overlay` are what the user brings.
+    `server` and `overlay` are what the user brings; `parts` are added to the shipped server, which
+    stays then.
     """
     tree = folder / "tree"
     shutil.copytree(open_firmware("fixed", folder / "fixed").kvmapp, tree)
     program = tree / SERVER_IN_TREE
-    program.unlink()
+    for name, part in (parts or {}).items():
+        (tree / "server" / "api" / name).write_text(part)
+    if not parts:
+        program.unlink()
     if script is not None:
         program.write_text(script)
         program.chmod(0o755)
@@ -482,6 +487,49 @@ def test_a_server_that_fails_while_the_pc_boots(
     assert case["judgement"] == judgement, run.stdout
     assert words in case["reason"]
     assert (case["outcome"]["kind"], case["outcome"]["medium"]) == ("booted", "medium")
+
+
+HASTY = """
+mount_image() {
+    body_is_json && file=$(json_string file)
+    (
+        sleep 1
+        printf '%s' "${file%.}" >"$lun/file"
+    ) >/dev/null 2>&1 </dev/null &
+    answer_success
+}
+"""
+
+
+@pytest.mark.rig
+def test_a_server_that_answers_first_has_its_time(tmp_path: Path) -> None:
+    with rig_with(tmp_path, None, parts={"zz_hasty.sh": HASTY}) as rig:
+        rig.gadget.serve().mount(IMAGE)
+        boot = rig.host.boot("ehci")
+    assert boot.outcome == Booted(MEDIUM), boot.explain()
+
+
+REFUSES_AND_EMPTIES = """
+mount_image() {
+    printf '\\n' >"$lun/file"
+    answer_error -2 busy
+}
+"""
+
+
+@pytest.mark.rig
+@pytest.mark.parametrize(
+    ("part", "touched"),
+    [(REFUSES_AND_EMPTIES, True), ("mount_image() { answer_error -2 x; }\n", False)],
+)
+def test_a_refusal_that_did_something_counts(tmp_path: Path, part: str, touched: bool) -> None:
+    with rig_with(tmp_path, None, parts={"zz_part.sh": part}) as rig:
+        rig.gadget.put_in_drive(IMAGE)
+        gone = []
+        with nullcontext() if touched else pytest.raises(Refused):
+            rig.gadget.change_medium(False, lambda: gone.append(True))
+        assert gone
+        assert (rig.gadget.luns[0].file == "") == touched
 
 
 @pytest.mark.rig

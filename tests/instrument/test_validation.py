@@ -449,6 +449,17 @@ def test_a_seed_adds_the_same_few_moments_each_time() -> None:
     assert {*default, *once, *other} <= set(listed("--full"))
 
 
+def test_a_controller_that_is_chosen_gets_what_another_stood_for() -> None:
+    default, chosen, full = listed(), listed("--controller", "uhci"), listed("--full")
+    for case in ("EMPTY-2/uhci", "MEDIA-3/disk-uhci", "TOGGLE-3/uhci"):
+        assert case in full
+        assert case in chosen
+        assert case not in default
+    assert "MEDIA-6/ipxe-disk-uhci" in full
+    assert "MEDIA-6/ipxe-disk-uhci" not in chosen, "nor is it run on the controller that stands"
+    assert not [case for case in chosen if case.endswith("-ehci")]
+
+
 def test_no_case_is_selected_by_anothers_id() -> None:
     ids = listed("--full")
     assert ids

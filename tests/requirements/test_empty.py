@@ -16,7 +16,7 @@ from harness.outcome.cost import LIMIT_SECONDS, Spent, account, cost, told
 from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, Outcome
 from harness.outcome.moments import Moment
 from harness.owner import printable
-from harness.plugin import full, requirement
+from harness.plugin import elsewhere, full, requirement
 from harness.probe.checks import EMPTY_6, Held
 from harness.probe.run import findings
 from harness.rig import Boot, Rig
@@ -51,7 +51,7 @@ ASKED_DIRECTLY = [
 ]
 """What is on the data partition matters only to a firmware that shows it, and that shows."""
 
-SERVED = [pytest.param(c, marks=() if c == "ehci" else full) for c in CONTROLLERS]
+SERVED = [pytest.param(c, marks=() if c == "ehci" else elsewhere) for c in CONTROLLERS]
 """What the server made of the drive differs between controllers least."""
 
 OTHER_CONTROLLERS = [pytest.param(c, marks=full) for c in CONTROLLERS if c != "ehci"]
@@ -194,7 +194,7 @@ def test_the_drive_itself_says_that_it_is_empty(
 
 
 # EHCI, on which SeaBIOS waits for nothing, and one on which it waits for an answer that it has.
-TIMED = [pytest.param(c, marks=() if c in ("ehci", "xhci") else full) for c in CONTROLLERS]
+TIMED = [pytest.param(c, marks=() if c in ("ehci", "xhci") else elsewhere) for c in CONTROLLERS]
 TIMES = 3
 
 

@@ -10,8 +10,8 @@ import pytest
 from harness.errors import Refused
 from harness.firmware import Gate
 from harness.host.pc import CONTROLLERS
-from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted
-from harness.plugin import early, full, requirement
+from harness.outcome.kinds import MEDIUM, NEXT_DEVICE, Booted, Hung, Outcome
+from harness.plugin import early, elsewhere, full, requirement
 from harness.probe.checks import last_and_size
 from harness.probe.use import lock
 from harness.rig import Fitted, Rig
@@ -65,7 +65,7 @@ def all_media(media: Media) -> list[Path]:
         pytest.param(
             *(kind, controller),
             id=f"{kind}-{controller}",
-            marks=[requirement(name), *([] if controller == "ehci" else [full])],
+            marks=[requirement(name), *([] if controller == "ehci" else [elsewhere])],
         )
         for name, kind in (
             ("MEDIA-2", "cdrom"),
@@ -137,8 +137,13 @@ CANNOT_BOOT: dict[str, Callable[[Media], Path]] = {
 """Media that a user may choose all the same: some of them make hosts hang, whatever drive has them.
 """
 
-GIVES_UP_SECONDS = 10.0
+GIVES_UP_SECONDS = 20.0
 """How long a host may take that finds nothing to boot. One that asks for a key takes all of it."""
+
+
+def alike(one: Outcome, other: Outcome) -> bool:
+    """Whether two hosts end alike: in what was never code one may run wild where another halts."""
+    return one == other or (isinstance(one, Hung) and isinstance(other, Hung))
 
 
 @full
@@ -156,7 +161,7 @@ def test_a_medium_that_cannot_boot_and_the_one_after_it(
     ends = rig.host.rehearse(fast_controller, seconds=GIVES_UP_SECONDS).outcome
     rig.record.outcome = ends
     usual = rig.ends_with_own_drive(fast_controller, bad, cdrom=cdrom, seconds=GIVES_UP_SECONDS)
-    assert ends == usual, f"{ends}, and with the same medium in QEMU's own drive {usual}"
+    assert alike(ends, usual), f"{ends}, and with the same medium in QEMU's own drive {usual}"
     rig.note(f"a medium that cannot boot ({kind}): {ends}, as in any drive")
     server.mount("/data/a.img")
     server.check_told("/data/a.img", cdrom=False)
@@ -193,7 +198,7 @@ def test_a_medium_of_an_odd_size_boots(
         last, block = last_and_size(drive)
     boot = rig.host.boot(fast_controller)
     given = (last + 1) * block
-    # 2^32 blocks are more than READ CAPACITY(10) can tell (SBC-3, 5.16.2).
+    # 2^32 blocks are more than READ CAPACITY(10) can tell (SBC-3, 5.12).
     if last < 0xFFFFFFFF and given != bytes_of_file // block * block:
         # f_mass_storage (storage_common.c, fsg_lun_open), "using only first ... blocks"
         rig.note(f"of {name}, {bytes_of_file} bytes, a host is shown {given}")
@@ -207,7 +212,7 @@ USED = [
     pytest.param(
         *(name, cdrom, controller),
         id=f"{name.removesuffix('.iso')}-{'cdrom' if cdrom else 'disk'}-{controller}",
-        marks=() if (name, cdrom) in SHORT and controller == "ehci" else full,
+        marks=full if (name, cdrom) not in SHORT else () if controller == "ehci" else elsewhere,
     )
     for name in REAL
     for cdrom in (True, False)

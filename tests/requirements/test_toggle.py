@@ -12,16 +12,18 @@ from harness.firmware import Gate, Shape
 from harness.host.pc import CONTROLLERS
 from harness.outcome.kinds import NEXT_DEVICE, Booted
 from harness.owner import printable
-from harness.plugin import early, full, requirement
+from harness.plugin import early, elsewhere, requirement
 from harness.rig import Rig
 
 # There is no drive: what is left to go wrong differs between the oldest controllers least.
-SITUATIONS = [pytest.param(c, marks=() if c in ("ehci", "xhci") else full) for c in CONTROLLERS]
+SITUATIONS = [
+    pytest.param(c, marks=() if c in ("ehci", "xhci") else elsewhere) for c in CONTROLLERS
+]
 
 
 @requirement("TOGGLE-1")
 @pytest.mark.parametrize(
-    "controller", [pytest.param(c, marks=() if c == "ehci" else full) for c in CONTROLLERS]
+    "controller", [pytest.param(c, marks=() if c == "ehci" else elsewhere) for c in CONTROLLERS]
 )
 def test_host_boots_when_the_server_switched_the_disk_off(rig: Rig, controller: str) -> None:
     rig.gadget.start(gate=Gate.EMPTY, shape=Shape.FACTORY)
