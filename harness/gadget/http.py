@@ -11,8 +11,8 @@ import base64
 import h11
 import httpx
 
-from harness.errors import TOO_BUSY, RigFault, ServerFault
-from harness.gadget.vm import SHELL_SECONDS, STARVED_PART, GadgetVm
+from harness.errors import RigFault, ServerFault
+from harness.gadget.vm import SHELL_SECONDS, GadgetVm, Starving
 from harness.owner import printable
 
 ANSWER_SECONDS = 20
@@ -72,7 +72,7 @@ class ShellTransport(httpx.BaseTransport):
         for i in range(0, len(words), _CHUNK):
             part, into = words[i : i + _CHUNK], ">>" if i else ">"
             vm.shell(f"echo {part} {into}/run/request", SHELL_SECONDS, "the gadget VM's shell")
-        starved = vm.starved
+        starving = Starving(vm)
         command = f"/lib/bootgate/talk {ANSWER_SECONDS} {ANSWER_LIMIT}"
         answer = vm.shell(command, ANSWER_SECONDS * 2 + SHELL_SECONDS, "the device's server")
         how, _, rest = answer.text.strip().partition("\n")
@@ -83,11 +83,7 @@ class ShellTransport(httpx.BaseTransport):
         if how == "refused":
             raise httpx.ConnectError("nobody listens on its port 80", request=request)
         if how == "timeout":
-            if (starved := vm.starved - starved) > ANSWER_SECONDS * STARVED_PART:
-                raise RigFault(
-                    f"the server did not answer within {ANSWER_SECONDS} s, but for {starved:.0f} s "
-                    f"the VM had no processor: {TOO_BUSY}"
-                )
+            starving.check(f"the server did not answer within {ANSWER_SECONDS} s", ANSWER_SECONDS)
             came = f"{len(said)} bytes came" if said else "nothing came"
             raise httpx.ReadTimeout(f"no answer after {ANSWER_SECONDS} s, {came}", request=request)
         if len(said) >= ANSWER_LIMIT:
@@ -127,18 +123,15 @@ def start_server(vm: GadgetVm) -> None:
     machine for it.
     """
     vm.served = True
-    starved = vm.starved
+    starving = Starving(vm)
     answer = vm.shell(
         f"/lib/bootgate/serve {LISTEN_SECONDS}", LISTEN_SECONDS * 2 + SHELL_SECONDS, "the server"
     )
     how = (answer.text.split() or [""])[0]
     if how == "listening":
         return
-    if how == "timeout" and (starved := vm.starved - starved) > LISTEN_SECONDS * STARVED_PART:
-        raise RigFault(
-            f"the server does not listen after {LISTEN_SECONDS} s, but for {starved:.0f} s the VM "
-            f"had no processor: {TOO_BUSY}"
-        )
+    if how == "timeout":
+        starving.check(f"the server does not listen after {LISTEN_SECONDS} s", LISTEN_SECONDS)
     said = vm.shell("tail -n 1 /run/server.log", SHELL_SECONDS, "the server's log").text.strip()
     words = f", its last words: {printable(said, 200)}" if said else " and printed nothing"
     if how == "timeout":

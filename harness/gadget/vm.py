@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.console import Answer, Console
 from harness.deadline import Deadline
@@ -155,6 +155,28 @@ class _Plugged:
         return cls(words[0], bytes.fromhex(words[1])) if len(words) == 2 else None
 
 
+class HasStarved(Protocol):
+    """What can have had no core of this machine, for so many seconds until now."""
+
+    @property
+    def starved(self) -> float:
+        """Seconds."""
+
+
+class Starving:
+    """Whether a device can be blamed for what it has not done since then."""
+
+    def __init__(self, device: HasStarved) -> None:
+        """Of a `device`, from now on."""
+        self._device, self._before = device, device.starved
+
+    def check(self, undone: str, seconds: float) -> None:
+        """Raise RigFault when of these `seconds` it had too few for what is `undone`."""
+        starved = self._device.starved - self._before
+        if starved > seconds * STARVED_PART:
+            raise RigFault(f"{undone}, but for {starved:.0f} s the VM had no processor: {TOO_BUSY}")
+
+
 class GadgetVm:
     """One life of the device: from power-on to the end of a case. `close` it."""
 
@@ -253,15 +275,14 @@ class GadgetVm:
         shell does not answer although the device lives, or when the VM had too little of this
         machine's processor for it.
         """
-        starved = self._qemu.starved()
+        starving = Starving(self)
         deadline = Deadline.after(SCRIPT_SECONDS * 2 + 10, f"S03usbdev {command}")
         status = self._run(f"/lib/bootgate/firmware {SCRIPT_SECONDS} {command}", deadline)
         output = self._run("cat /run/init.log", deadline).text
         word = status.text.split()[-1] if status.text.split() else ""
         run = ScriptRun(int(word) if word.isdigit() else None, output)
-        starved = self._qemu.starved() - starved
-        if run.status is None and starved > SCRIPT_SECONDS * STARVED_PART:
-            raise RigFault(f"{run}, but for {starved:.0f} s the VM had no processor: {TOO_BUSY}")
+        if run.status is None:
+            starving.check(str(run), SCRIPT_SECONDS)
         return run
 
     def configfs(self) -> Configfs:

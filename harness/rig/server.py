@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
-from harness.errors import TOO_BUSY, RigFault, Untrue
-from harness.gadget.vm import STARVED_PART, Lun
+from harness.errors import Untrue
+from harness.gadget.vm import Lun, Starving
 from harness.owner import printable
 from harness.rig.case import DELETE, MOUNT, TOGGLE, UNMOUNT
 
@@ -87,15 +87,14 @@ class DeviceServer:
         if so(held):
             return held
         late = Deadline.after(HASTE_SECONDS, "the drive to be as the server said")
-        starved = self._gadget.starved
-        with (
-            self._gadget.changing()
-        ):  # what it still does to the gadget has to be on the cable, too
+        starving = Starving(self._gadget)
+        # What it still does to the gadget has to be on the cable, too.
+        with self._gadget.changing():
             while not (so(held) or late.expired):
                 time.sleep(LOOK_SECONDS)
                 held = _file(self._gadget.drive_lun)
-        if not so(held) and self._gadget.starved - starved > HASTE_SECONDS * STARVED_PART:
-            raise RigFault(f"the device's server had no processor: {TOO_BUSY}")
+        if not so(held):
+            starving.check(f"the server has not done it after {HASTE_SECONDS:g} s", HASTE_SECONDS)
         return held
 
     def mounted(self) -> str:
