@@ -245,6 +245,7 @@ class Gadget:
         drive or taken it off the bus all the same, has done something: what comes of it counts.
         Raises as DeviceServer does otherwise, and NotJudged when it has no image to offer.
         """
+        self.hurry(False)  # the host stands still: the processor is the server's
         server, before = self.serve(), self.luns
         images = server.images() if mounts else []
         if mounts and not images:
