@@ -30,7 +30,7 @@ class Real:
     packages: tuple[str, ...]
     write: Callable[[Path, Path], None]
     shows: str
-    seconds: float = 20.0
+    seconds: float = 45.0
     megabytes: int | None = None
     large: bool = False
 
