@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -39,6 +40,12 @@ PLUG_SECONDS = 30.0
 
 LOOK_SECONDS = 0.05
 """How often it is looked whether a server is done."""
+
+HASTE_SECONDS = 2.0
+"""How long after its answer a server may still be doing what it says that it has done."""
+
+PATIENCE = 10
+"""So many times as long may that take by the clock of a machine that has other things to do."""
 
 LEFT_SECONDS = 2.0
 """How long what a firmware has started for a moment may take to end."""
@@ -431,6 +438,28 @@ class Gadget:
     def seen_lun(self) -> Lun | None:
         """The same, as it was when the gadget was last looked at."""
         return next((lun for lun in self.state.luns if lun.name.endswith("/lun.0")), None)
+
+    def held(self, so: Callable[[str], bool]) -> str:
+        """What is in the drive, once it is `so`, or when a hasty server has had its time for that.
+
+        That is time in which the device could run: two that are busy share the machine's cores with
+        all that the rig does. Raises as `luns` does.
+        """
+        assert self._vm is not None
+        lun = self.seen_lun
+        if lun is not None and so(lun.file):
+            return lun.file
+        began, starved = time.monotonic(), self._vm.starved
+        patience = Deadline.after(HASTE_SECONDS * PATIENCE, "the device's server to have its time")
+        while time.monotonic() - began - (self._vm.starved - starved) < HASTE_SECONDS:
+            patience.check()
+            time.sleep(LOOK_SECONDS)
+            lun = self.drive_lun
+            if lun is not None and so(lun.file):
+                with self.changing():
+                    pass  # what else it was late with is on the cable then, too
+                return lun.file
+        return lun.file if lun else "no LUN"
 
     def check_alive(self) -> None:
         """Raise FirmwareFault when the device has switched itself off or restarted."""

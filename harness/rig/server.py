@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from harness.deadline import Deadline
 from harness.errors import Untrue
-from harness.gadget.vm import Lun, Starving
 from harness.owner import printable
 from harness.rig.case import DELETE, MOUNT, TOGGLE, UNMOUNT
 
 if TYPE_CHECKING:
     from harness.firmware.server import Server
     from harness.rig.gadget import Gadget
-
-
-HASTE_SECONDS = 2.0
-"""How long after its answer a server may still be doing what it says that it has done."""
-
-LOOK_SECONDS = 0.05
-"""How often it is looked whether it has."""
 
 
 class DeviceServer:
@@ -43,7 +32,7 @@ class DeviceServer:
         self._gadget.changed_by(MOUNT)
         with self._gadget.changing():
             self._server.mount(file, cdrom=cdrom)
-        held = self._held(lambda held: held == file)
+        held = self._gadget.held(lambda held: held == file)
         if held != file:
             raise Untrue(
                 f"the server said that it mounted {_named(file)}; lun.0/file holds {_named(held)}"
@@ -56,7 +45,7 @@ class DeviceServer:
         before = lun.file if lun else ""
         with self._gadget.changing():
             self._server.unmount()
-        if before and self._held(lambda held: held != before) == before:
+        if before and self._gadget.held(lambda held: held != before) == before:
             raise Untrue(
                 f"the server said that it unmounted {_named(before)}; lun.0/file holds it still"
             )
@@ -81,22 +70,6 @@ class DeviceServer:
                 said.append(self._server.toggle_disk())
         return said
 
-    def _held(self, so: Callable[[str], bool]) -> str:
-        """What is in the drive, once it is `so`, or when a hasty server has had its time."""
-        held = _file(self._gadget.seen_lun)
-        if so(held):
-            return held
-        late = Deadline.after(HASTE_SECONDS, "the drive to be as the server said")
-        starving = Starving(self._gadget)
-        # What it still does to the gadget has to be on the cable, too.
-        with self._gadget.changing():
-            while not (so(held) or late.expired):
-                time.sleep(LOOK_SECONDS)
-                held = _file(self._gadget.drive_lun)
-        if not so(held):
-            starving.check(f"the server has not done it after {HASTE_SECONDS:g} s", HASTE_SECONDS)
-        return held
-
     def mounted(self) -> str:
         """The path of the image that it says is in the drive, or ""."""
         return self._server.mounted()
@@ -111,7 +84,7 @@ class DeviceServer:
         "" is for an empty drive; `cdrom` is whether it has to be a CD-ROM drive.
         """
         told, lun = self.mounted(), self._gadget.drive_lun
-        held = _file(lun)
+        held = lun.file if lun else "no LUN"
         if told != file or held != file:
             raise Untrue(
                 f"{_named(file)} should be in the drive; the server says {_named(told)}, "
@@ -125,10 +98,6 @@ class DeviceServer:
                 f"{_named(file)} should be a {_kind(cdrom)}; the server says {_kind(said)}, "
                 f"lun.0/cdrom {_kind(lun.cdrom)}"
             )
-
-
-def _file(lun: Lun | None) -> str:
-    return lun.file if lun else "no LUN"
 
 
 def _named(file: str) -> str:
