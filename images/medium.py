@@ -18,7 +18,6 @@ ISO_FILL = 1 << 20
 bytes, and so does the kernel's f_mass_storage (storage_common.c, fsg_lun_open)."""
 
 BOOT_IMAGE = "BOOT.BIN"
-DATA_ONLY_SIZE = 4 << 20
 CD_SECTOR = 2048
 """Bytes (ECMA-119, 6.1.2)."""
 
@@ -65,6 +64,7 @@ def write_bootable(
         shutil.copyfile(entry / "iso", path)
 
 
+DATA_ONLY_SIZE = 4 << 20
 DATA_ONLY = ("vfat", "exfat", "gpt")
 """A file system on all of a disk, or a GUID partition table on a disk that holds nothing else."""
 

@@ -104,7 +104,7 @@ REAL = {
             file_at("usr/lib/grub-rescue/grub-rescue-cdrom.iso"),
             "GNU GRUB",
         ),
-        # With 512 MB its first dialog says so; with 1 GB it asks for the language, minutes later.
+        # With 512 MB its first dialog says so; with 1 GB it asks for the language, twice as late.
         Real(
             "installer.iso",
             (f"debian-installer-{_release()}-netboot-{_ARCH}", "isolinux", "syslinux-common"),

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.console import Answer, Console
 from harness.deadline import Deadline
@@ -155,24 +155,16 @@ class _Plugged:
         return cls(words[0], bytes.fromhex(words[1])) if len(words) == 2 else None
 
 
-class HasStarved(Protocol):
-    """What can have had no core of this machine, for so many seconds until now."""
-
-    @property
-    def starved(self) -> float:
-        """Seconds."""
-
-
 class Starving:
     """Whether a device can be blamed for what it has not done since then."""
 
-    def __init__(self, device: HasStarved) -> None:
-        """Of a `device`, from now on."""
-        self._device, self._before = device, device.starved
+    def __init__(self, vm: GadgetVm) -> None:
+        """Of the device in `vm`, from now on."""
+        self._vm, self._before = vm, vm.starved
 
     def check(self, undone: str, seconds: float) -> None:
         """Raise RigFault when of these `seconds` it had too few for what is `undone`."""
-        starved = self._device.starved - self._before
+        starved = self._vm.starved - self._before
         if starved > seconds * STARVED_PART:
             raise RigFault(f"{undone}, but for {starved:.0f} s the VM had no processor: {TOO_BUSY}")
 

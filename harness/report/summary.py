@@ -170,10 +170,11 @@ def _say_broken(console: Console, run: Run, verdict: Verdict, cases: Sequence[Ca
     command += ["--overlay", str(run.overlay)] if run.overlay else []
     if run.bios is not None:
         command += ["--bios", run.bios]
-    # Some cases are run on one controller, which is chosen among these; others only if theirs
-    # is among them.
-    for controller in [first.controller] if first.controller else run.controllers:
-        command += ["--controller", controller] if run.controllers else []
+    if run.controllers:
+        # Some cases are run on one controller, which is chosen among these; others only if theirs
+        # is among them.
+        for controller in [first.controller] if first.controller else run.controllers:
+            command += ["--controller", controller]
     if run.full:
         command += ["--full"]
     if run.seed is not None:

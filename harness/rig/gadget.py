@@ -431,7 +431,7 @@ class Gadget:
     @property
     def drive_lun(self) -> Lun | None:
         """The LUN that the device's server drives, lun.0 of its first drive. Raises as `luns`."""
-        self.state = self._vm.configfs() if self._vm else self.state
+        _ = self.luns
         return self.seen_lun
 
     @property
@@ -453,7 +453,7 @@ class Gadget:
         patience = Deadline.after(HASTE_SECONDS * PATIENCE, "the device's server to have its time")
         while time.monotonic() - began - (self._vm.starved - starved) < HASTE_SECONDS:
             patience.check()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)  # configfs tells nobody that a LUN's file has changed
             lun = self.drive_lun
             if lun is not None and so(lun.file):
                 with self.changing():
