@@ -19,7 +19,7 @@ import serial
 from pexpect.fdpexpect import fdspawn
 
 from harness.deadline import Deadline
-from harness.errors import ConsoleError
+from harness.errors import ConsoleError, ShellEnded
 from harness.owner import disk, escaped_lines, printable
 
 LOOK_SECONDS = 1.0
@@ -104,8 +104,8 @@ class Console:
     def run(self, command: str, deadline: Deadline) -> Answer:
         """Run one command line and wait for its end.
 
-        Raises ConsoleError when the line is dead or the shell was ended, DeadlineExpired when the
-        command has not ended in time (it may be running still), and what `check` raises.
+        Raises ConsoleError when the line is dead, ShellEnded, DeadlineExpired when the command
+        has not ended in time (it may be running still), and what `check` raises.
         """
         number = next(self._count)
         # The words are glued together by printf, so that an echo of the command line is
@@ -147,13 +147,16 @@ class Console:
                 found = self._shell.expect(patterns, timeout=seconds)
             except pexpect.TIMEOUT as error:
                 if deadline.expired:
+                    # One that was ended with its command unread: nobody will read that any more.
+                    if self._anew and re.search(self._anew, str(self._shell.before)):
+                        raise self._ended() from error
                     raise deadline.failure() from error
                 self._check()
                 continue
             except (pexpect.EOF, OSError) as error:
                 raise self._dead(error) from error
             if found:
-                raise ConsoleError(f"the shell on {self._device} was ended; there is another now")
+                raise self._ended()
             match = self._shell.match
             assert isinstance(match, re.Match)
             return match
@@ -163,6 +166,9 @@ class Console:
             f"the console {self._device} is dead ({type(error).__name__}): the machine behind "
             "it is gone or its line was cut"
         )
+
+    def _ended(self) -> ShellEnded:
+        return ShellEnded(f"the shell on {self._device} was ended; there is another now")
 
     def close(self) -> None:
         """Close line and log. May be called twice."""

@@ -58,6 +58,10 @@ class ConsoleError(RigFault):
     """A serial console did not answer as a shell does."""
 
 
+class ShellEnded(ConsoleError):
+    """The shell on a serial console was ended while it ran a command; there is another now."""
+
+
 class CableError(RigFault):
     """The USB link between gadget and host broke or carried nonsense."""
 

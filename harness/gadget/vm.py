@@ -22,6 +22,7 @@ from harness.errors import (
     FirmwareFault,
     QemuError,
     RigFault,
+    ShellEnded,
 )
 from harness.gadget.descriptors import collisions
 from harness.gadget.snapshot import (
@@ -511,12 +512,15 @@ class GadgetVm:
         registers = self._qemu.monitor("info registers")
         return "HLT=1" in registers and not int(registers.split("FL=")[1].split()[0], 16) & 0x200
 
-    def _diagnose(self) -> None:
+    def _diagnose(self, error: RigFault) -> None:
         """Find out why a living machine's shell did not end a command in time.
 
-        Raises FirmwareFault when that is the firmware's doing.
+        Raises FirmwareFault when that is the firmware's doing. A shell that answers later was
+        slow, whoever's doing that was.
         """
         self._check_halted()
+        if not isinstance(error, ShellEnded):
+            return
         with contextlib.suppress(ConsoleError, DeadlineExpired):
             self._console.run("true", Deadline.after(LIFE_SECONDS, "the gadget VM's shell"))
             raise FirmwareFault(
@@ -533,7 +537,7 @@ class GadgetVm:
             self._check_alive()
             if not self._qemu.running:
                 raise self._qemu.failure() from error
-            self._diagnose()
+            self._diagnose(error)
             raise
 
     def _check_there(self, command: str, what: str) -> str:

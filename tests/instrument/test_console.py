@@ -18,7 +18,7 @@ import pytest
 
 from harness.console import LINE_LIMIT, Console, _Log
 from harness.deadline import Deadline
-from harness.errors import ConsoleError, DeadlineExpired, RigFault
+from harness.errors import ConsoleError, DeadlineExpired, RigFault, ShellEnded
 
 NOISE = b"[   12.345678] usb 1-1: new high-speed USB device\r\n"
 
@@ -147,9 +147,22 @@ def test_a_shell_that_was_ended_answers_no_more(line: SerialLine, tmp_path: Path
         assert console.run("echo a", soon()).text == "a\n", "it was that one which answered"
         began = time.monotonic()
         threading.Timer(0.3, line.say, [b"ANOTHER-SHELL\r\n"]).start()
-        with pytest.raises(ConsoleError, match="was ended; there is another now"):
+        with pytest.raises(ShellEnded, match="was ended; there is another now"):
             console.run("sleep 5", soon())
         assert time.monotonic() - began < 4
+    finally:
+        console.close()
+
+
+def test_a_shell_that_was_ended_with_its_command_unread(line: SerialLine, tmp_path: Path) -> None:
+    console = Console(line.device, tmp_path / "log", anew="ANOTHER-SHELL")
+    try:
+        with pytest.raises(DeadlineExpired, match="the shell to answer"):
+            console.run("sleep 8", soon(0.2))
+        # What is typed now waits in the terminal, and is lost with it.
+        line.say(b"ANOTHER-SHELL\r\n")
+        with pytest.raises(ShellEnded):
+            console.run("echo a", soon(0.2))
     finally:
         console.close()
 

@@ -13,7 +13,14 @@ from cable import fixed_rig
 
 from harness.cable.relay import Relay
 from harness.deadline import Deadline
-from harness.errors import CableError, DiskFull, FirmwareFault, Misbehaved, RigFault
+from harness.errors import (
+    CableError,
+    DeadlineExpired,
+    DiskFull,
+    FirmwareFault,
+    Misbehaved,
+    RigFault,
+)
 from harness.firmware import Gate
 from harness.host.pc import Pc
 from harness.probe.bulk_only import PASSED, Drive
@@ -150,3 +157,11 @@ def test_a_host_that_cannot_be_plugged_in_goes_away_and_leaves_its_evidence(
     assert [pc._qemu.running for pc in hosts] == [False, False]
     for folder in ("", "rehearsal-1"):
         assert (rig.case.evidence / folder / "observations.jsonl").stat().st_size
+
+
+@pytest.mark.rig
+def test_a_slow_shell_is_not_the_firmwares(rig: Rig) -> None:
+    vm = rig.gadget._vm
+    assert vm is not None
+    with pytest.raises(DeadlineExpired, match="its shell"):
+        vm._run("sleep 3", Deadline.after(1, "its shell"))
