@@ -59,6 +59,13 @@ MENU_MS = 10_000
 """How long the BIOS offers its boot menu, in milliseconds: longer than the gadget VM needs to press
 a key beside other load."""
 
+PATIENCE_MS = 300
+"""How long a patient BIOS waits for a device at a USB port. SeaBIOS waits for 100 ms (src/hw/usb.c,
+usb_time_sigatt). But QEMU shows its host a device that left, and is back, no sooner than 200 ms
+after it left (hw/usb/redirect.c, next_attach_time), and while a host stands still its time does,
+too: where POST is quicker than that, the host would boot as if the device were gone.
+"""
+
 STOP_SECONDS = 5.0
 """How long a machine that finds the command to stop may take for that. It takes microseconds."""
 
@@ -123,6 +130,7 @@ class Pc:
         menu: bool = False,
         megabytes: int | None = None,
         exact: bool = False,
+        patient: bool = False,
     ) -> None:
         """Start QEMU, stopped before the first instruction.
 
@@ -131,8 +139,9 @@ class Pc:
         second, `cdrom` one that is in a CD-ROM drive and comes before both;
         with `menu` the BIOS offers its boot menu; `megabytes` of memory, MEGABYTES unless it is
         given. With `exact` the machine can be stopped right
-        behind a line of its log, for which it waits with each line until that is read. Raises
-        QemuError.
+        behind a line of its log, for which it waits with each line until that is read. A `patient`
+        BIOS waits at an empty USB port for as long as QEMU may hide what came there. Raises
+        QemuError, DiskFull.
         """
         self._recorder = recorder
         self._scratch = scratch
@@ -162,6 +171,11 @@ class Pc:
             *("-device", "ide-hd,drive=next-device,bootindex=2"),
             *("-device", f"{CONTROLLERS[controller]},id=usb"),
         ]
+        if patient:
+            patience = scratch / "usb-time-sigatt"
+            with disk("the scratch folder"):
+                patience.write_bytes(PATIENCE_MS.to_bytes(4, "little"))
+            arguments += ["-fw_cfg", f"name=etc/usb-time-sigatt,file={escaped(patience)}"]
         if exact:
             arguments += ["-mon", "chardev=brake,mode=readline"]
         if cable:

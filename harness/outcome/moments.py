@@ -161,6 +161,14 @@ class Deed(Enum):
         return self is not Deed.PLUG
 
     @property
+    def quick(self) -> bool:
+        """Whether the gadget has left and is back before the host goes on."""
+        return self in (
+            *(Deed.QUICK_REBIND, Deed.QUICK_RESTART),
+            *(Deed.QUICK_MOUNT, Deed.QUICK_UNMOUNT),
+        )
+
+    @property
     def mounts(self) -> bool:
         """Whether an image is put into the drive."""
         return self in (Deed.MOUNT, Deed.QUICK_MOUNT)

@@ -283,6 +283,7 @@ class Host:
                 *(controller, bios, fitted, USB_CAPTURE),
                 late=late,
                 exact=disturb is not None,
+                patient=disturb is not None and disturb.deed.quick,
             )
         except BaseException:
             self._write_stream()  # all that there is of such a boot: without a PC, no `collect`
@@ -322,11 +323,12 @@ class Host:
         *,
         late: bool,
         exact: bool = False,
+        patient: bool = False,
     ) -> Pc:
         """A PC with the gadget in its port, stopped at its first instruction.
 
         `capture` is the name of the file for what crosses the cable, "" for none; `late` leaves
-        the cable cut; `exact` is as for a Pc.
+        the cable cut; `exact` and `patient` are as for a Pc.
         """
         case = self._case
         relay = self._gadget.relay
@@ -344,6 +346,7 @@ class Host:
             menu=fitted.menu,
             megabytes=fitted.megabytes,
             exact=exact,
+            patient=patient,
         )
         try:
             self._gadget.hurry(True)

@@ -128,6 +128,14 @@ def test_a_host_stands_right_behind_its_mark(reading: Rig, mark: Mark) -> None:
     assert isinstance(boot.outcome, Booted), boot.explain()
 
 
+def test_a_host_that_stood_still_sees_what_came_back(reading: Rig) -> None:
+    """Also right before it looks at its ports: QEMU hides the gadget for a while yet."""
+    marks = reading.host.rehearse("ehci").marks
+    (mark,) = (mark for mark in marks if mark.name.startswith("EHCI init on dev"))
+    boot = reading.host.boot("ehci", disturb=Disturbance(mark, Deed.QUICK_REBIND))
+    assert boot.outcome == Booted(MEDIUM), boot.explain()
+
+
 @pytest.mark.parametrize("deed", [Deed.REPLUG, Deed.SILENCE, Deed.MUTE], ids=lambda d: d.name)
 def test_a_drive_that_is_lost_while_it_is_asked(reading: Rig, deed: Deed) -> None:
     """SeaBIOS waits 5 s for the answer, gives up on the drive, and boots the next device."""
