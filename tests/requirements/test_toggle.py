@@ -48,12 +48,16 @@ def test_switching_leaves_nothing_behind(rig: Rig, fast_controller: str) -> None
     """The first round makes what stays for good, such as the function that is not used."""
     rig.gadget.start(gate=Gate.EMPTY)
     server = rig.gadget.serve()
-    said_on = server.toggle_disk(2)
+    with_it = rig.gadget.functions
+    said_on = server.toggle_disk()
+    without_it = rig.gadget.functions
+    said_on += server.toggle_disk()
     before = rig.gadget.left(lambda seen: False)
     said_on += server.toggle_disk(2 * TIMES - 2)
     after = rig.gadget.left(lambda seen: not changes(before, seen))
     boot = rig.host.boot(fast_controller)
     assert said_on == [False, True] * TIMES, f"the server said of each round: {said_on}"
+    assert without_it != with_it, f"the server said that the disk is off; {said(with_it)} stay"
     assert not changes(before, after), f"after {TIMES} rounds: {changes(before, after)}"
     assert boot.asked.asked_the_drive, f"after {TIMES} rounds the drive answers nothing"
 
