@@ -59,7 +59,7 @@ class ConsoleError(RigFault):
 
 
 class ShellEnded(ConsoleError):
-    """The shell on a serial console was ended while it ran a command; there is another now."""
+    """The shell on a serial console was ended before it answered; there is another now."""
 
 
 class CableError(RigFault):
