@@ -401,7 +401,7 @@ class Gadget:
         """Observe what the device's server has made of the gadget, once it is on the cable."""
         assert self._vm is not None
         self.state = self._vm.configfs()
-        if drive_promised and not (self.state.udc and self.state.luns):
+        if not self.state.udc or (drive_promised and not self.state.luns):
             self.state = self._vm.settle()  # a server may answer before it is done
         if self.state.udc:
             self._vm.wait_enumerated()
@@ -439,27 +439,32 @@ class Gadget:
         """The same, as it was when the gadget was last looked at."""
         return next((lun for lun in self.state.luns if lun.name.endswith("/lun.0")), None)
 
-    def held(self, so: Callable[[str], bool]) -> str:
-        """What is in the drive, once it is `so`, or when a hasty server has had its time for that.
+    @property
+    def seen_drives(self) -> tuple[str, ...]:
+        """The gadget's drives, as functions of its configuration, when it was last looked at."""
+        # configfs names a function TYPE.INSTANCE (usb/gadget/configfs.c, function_make).
+        return tuple(name for name in self.state.functions if name.startswith("mass_storage."))
+
+    def becomes(self, so: Callable[[], bool]) -> bool:
+        """Whether what is seen of the gadget is `so`, now or once a hasty server had its time.
 
         That is time in which the device could run: two that are busy share the machine's cores with
         all that the rig does. Raises as `luns` does.
         """
         assert self._vm is not None
-        lun = self.seen_lun
-        if lun is not None and so(lun.file):
-            return lun.file
+        if so():
+            return True
         began, starved = time.monotonic(), self._vm.starved
         patience = Deadline.after(HASTE_SECONDS * PATIENCE, "the device's server to have its time")
         while time.monotonic() - began - (self._vm.starved - starved) < HASTE_SECONDS:
             patience.check()
-            time.sleep(LOOK_SECONDS)  # configfs tells nobody that a LUN's file has changed
-            lun = self.drive_lun
-            if lun is not None and so(lun.file):
+            time.sleep(LOOK_SECONDS)  # configfs tells nobody that something has changed
+            self.state = self._vm.configfs()
+            if so():
                 with self.changing():
                     pass  # what else it was late with is on the cable then, too
-                return lun.file
-        return lun.file if lun else "no LUN"
+                return True
+        return False
 
     def check_alive(self) -> None:
         """Raise FirmwareFault when the device has switched itself off or restarted."""

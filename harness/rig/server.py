@@ -32,10 +32,10 @@ class DeviceServer:
         self._gadget.changed_by(MOUNT)
         with self._gadget.changing():
             self._server.mount(file, cdrom=cdrom)
-        held = self._gadget.held(lambda held: held == file)
-        if held != file:
+        if not self._gadget.becomes(lambda: self._seen_file == file):
             raise Untrue(
-                f"the server said that it mounted {_named(file)}; lun.0/file holds {_named(held)}"
+                f"the server said that it mounted {_named(file)}; "
+                f"lun.0/file holds {_named(self._seen_file)}"
             )
 
     def unmount(self) -> None:
@@ -45,7 +45,7 @@ class DeviceServer:
         before = lun.file if lun else ""
         with self._gadget.changing():
             self._server.unmount()
-        if before and self._gadget.held(lambda held: held != before) == before:
+        if before and not self._gadget.becomes(lambda: self._seen_file != before):
             raise Untrue(
                 f"the server said that it unmounted {_named(before)}; lun.0/file holds it still"
             )
@@ -68,7 +68,19 @@ class DeviceServer:
                 stack.enter_context(self._gadget.nothing_plugged_in())
             for _ in range(times):
                 said.append(self._server.toggle_disk())
+        if not self._gadget.becomes(lambda: bool(self._gadget.seen_drives) == said[-1]):
+            drives = ", ".join(map(_named, self._gadget.seen_drives)) or "no drive"
+            raise Untrue(
+                f"the server said that the disk is {_on_or_off(said[-1])}; the gadget has {drives}"
+            )
         return said
+
+    def switch_disk(self, *, on: bool) -> None:
+        """Switch the virtual disk, which is the other way, on or off."""
+        (said_on,) = self.toggle_disk()
+        if said_on != on:
+            wanted, said = _on_or_off(on), _on_or_off(said_on)
+            raise Untrue(f"the disk was switched {wanted}; the server says that it is {said}")
 
     def mounted(self) -> str:
         """The path of the image that it says is in the drive, or ""."""
@@ -84,7 +96,7 @@ class DeviceServer:
         "" is for an empty drive; `cdrom` is whether it has to be a CD-ROM drive.
         """
         told, lun = self.mounted(), self._gadget.drive_lun
-        held = lun.file if lun else "no LUN"
+        held = self._seen_file
         if told != file or held != file:
             raise Untrue(
                 f"{_named(file)} should be in the drive; the server says {_named(told)}, "
@@ -99,6 +111,11 @@ class DeviceServer:
                 f"lun.0/cdrom {_kind(lun.cdrom)}"
             )
 
+    @property
+    def _seen_file(self) -> str:
+        lun = self._gadget.seen_lun
+        return lun.file if lun else "no LUN"
+
 
 def _named(file: str) -> str:
     return printable(file, 200) or "nothing"
@@ -106,3 +123,7 @@ def _named(file: str) -> str:
 
 def _kind(cdrom: bool) -> str:
     return "CD-ROM" if cdrom else "disk"
+
+
+def _on_or_off(on: bool) -> str:
+    return "on" if on else "off"

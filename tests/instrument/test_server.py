@@ -20,7 +20,7 @@ from conftest import Validate
 
 from harness.console import Answer
 from harness.equipment import prepare
-from harness.errors import NotJudged, Refused, RigFault, ServerFault, UsageError
+from harness.errors import NotJudged, Refused, RigFault, ServerFault, Untrue, UsageError
 from harness.firmware import Gate, open_firmware
 from harness.firmware.nanokvm import SERVER_IN_TREE
 from harness.firmware.program import libraries, machine_of
@@ -507,6 +507,43 @@ def test_a_server_that_answers_first_has_its_time(tmp_path: Path) -> None:
         rig.gadget.serve().mount(IMAGE)
         boot = rig.host.boot("ehci")
     assert boot.outcome == Booted(MEDIUM), boot.explain()
+
+
+SAYS = "toggle_device() { answer_success '{\"on\":%s}'; }\n"
+
+SWITCHES_OFF = """
+toggle_device() {
+    (
+        sleep %d
+        run_init_script stop
+        rm -f /boot/usb.disk0
+        drop_function mass_storage.disk0
+        sleep %d
+        run_init_script start
+    ) >/dev/null 2>&1 </dev/null %s
+    answer_success '{"on":%s}'
+}
+"""
+
+
+@pytest.mark.rig
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (SAYS % "true", "switched off; the server says that it is on"),
+        (SAYS % "false", "said that the disk is off; the gadget has mass_storage.disk0"),
+        (SWITCHES_OFF % (0, 0, "", "true"), "said that the disk is on; the gadget has no drive"),
+        (SWITCHES_OFF % (0, 0, "", "false"), None),
+        (SWITCHES_OFF % (1, 1, "&", "false"), None),
+    ],
+    ids=["stays_on", "stays_on_and_says_off", "off_and_says_on", "off", "off_after_its_answer"],
+)
+def test_a_toggle_is_held_against_the_gadget(tmp_path: Path, part: str, words: str | None) -> None:
+    with rig_with(tmp_path, None, parts={"zz_part.sh": part}) as rig:
+        server = rig.gadget.serve()
+        with pytest.raises(Untrue, match=words) if words else nullcontext():
+            server.switch_disk(on=False)
+        assert rig.gadget.plugged, "whoever comes next sees the gadget"
 
 
 REFUSES_AND_EMPTIES = """

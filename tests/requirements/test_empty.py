@@ -122,7 +122,7 @@ def test_host_that_was_on_goes_on_after_an_unmount(
 @pytest.mark.parametrize("controller", SERVED)
 def test_host_goes_on_past_a_drive_that_the_server_switched_on(rig: Rig, controller: str) -> None:
     rig.gadget.start(gate=Gate.ABSENT)
-    rig.gadget.serve().toggle_disk()
+    rig.gadget.serve().switch_disk(on=True)
     assert_passed_by(rig.host.boot(controller))
 
 

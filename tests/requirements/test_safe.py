@@ -72,7 +72,7 @@ def unmount(rig: Rig) -> None:
 
 
 def switch_on(rig: Rig) -> None:
-    rig.gadget.serve().toggle_disk()
+    rig.gadget.serve().switch_disk(on=True)
 
 
 def digest_or_gone(rig: Rig) -> str:
