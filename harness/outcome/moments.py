@@ -163,8 +163,10 @@ class Deed(Enum):
     @property
     def quick(self) -> bool:
         """Whether the gadget has left and is back before the host goes on."""
-        back = (Deed.QUICK_REBIND, Deed.QUICK_RESTART)
-        return self in back or self in (Deed.QUICK_MOUNT, Deed.QUICK_UNMOUNT)
+        return self in (
+            *(Deed.QUICK_REBIND, Deed.QUICK_RESTART),
+            *(Deed.QUICK_MOUNT, Deed.QUICK_UNMOUNT),
+        )
 
     @property
     def mounts(self) -> bool:

@@ -401,7 +401,7 @@ class Gadget:
         """Observe what the device's server has made of the gadget, once it is on the cable."""
         assert self._vm is not None
         self.state = self._vm.configfs()
-        if not self.state.udc or (drive_promised and not self.state.luns):
+        if drive_promised and not (self.state.udc and self.state.luns):
             self.state = self._vm.settle()  # a server may answer before it is done
         if self.state.udc:
             self._vm.wait_enumerated()
@@ -445,26 +445,26 @@ class Gadget:
         # configfs names a function TYPE.INSTANCE (usb/gadget/configfs.c, function_make).
         return tuple(name for name in self.state.functions if name.startswith("mass_storage."))
 
-    def becomes(self, so: Callable[[], bool]) -> bool:
-        """Whether what is seen of the gadget is `so`, now or once a hasty server had its time.
+    def give_time(self, so: Callable[[], bool]) -> None:
+        """Wait until what is seen of the bound gadget is `so`, or a hasty server had its time.
 
         That is time in which the device could run: two that are busy share the machine's cores with
         all that the rig does. Raises as `luns` does.
         """
         assert self._vm is not None
-        if so():
-            return True
+        # While it is not bound the server is not done with it, whatever it looks like.
+        if self.plugged and so():
+            return
         began, starved = time.monotonic(), self._vm.starved
         patience = Deadline.after(HASTE_SECONDS * PATIENCE, "the device's server to have its time")
         while time.monotonic() - began - (self._vm.starved - starved) < HASTE_SECONDS:
             patience.check()
             time.sleep(LOOK_SECONDS)  # configfs tells nobody that something has changed
             self.state = self._vm.configfs()
-            if so():
+            if self.plugged and so():
                 with self.changing():
                     pass  # what else it was late with is on the cable then, too
-                return True
-        return False
+                return
 
     def check_alive(self) -> None:
         """Raise FirmwareFault when the device has switched itself off or restarted."""

@@ -32,7 +32,8 @@ class DeviceServer:
         self._gadget.changed_by(MOUNT)
         with self._gadget.changing():
             self._server.mount(file, cdrom=cdrom)
-        if not self._gadget.becomes(lambda: self._seen_file == file):
+        self._gadget.give_time(lambda: self._seen_file == file)
+        if self._seen_file != file:
             raise Untrue(
                 f"the server said that it mounted {_named(file)}; "
                 f"lun.0/file holds {_named(self._seen_file)}"
@@ -45,7 +46,10 @@ class DeviceServer:
         before = lun.file if lun else ""
         with self._gadget.changing():
             self._server.unmount()
-        if before and not self._gadget.becomes(lambda: self._seen_file != before):
+        if not before:
+            return
+        self._gadget.give_time(lambda: self._seen_file != before)
+        if self._seen_file == before:
             raise Untrue(
                 f"the server said that it unmounted {_named(before)}; lun.0/file holds it still"
             )
@@ -68,11 +72,12 @@ class DeviceServer:
                 stack.enter_context(self._gadget.nothing_plugged_in())
             for _ in range(times):
                 said.append(self._server.toggle_disk())
-        if not self._gadget.becomes(lambda: bool(self._gadget.seen_drives) == said[-1]):
-            drives = ", ".join(map(_named, self._gadget.seen_drives)) or "no drive"
-            raise Untrue(
-                f"the server said that the disk is {_on_or_off(said[-1])}; the gadget has {drives}"
-            )
+        on = said[-1]
+        self._gadget.give_time(lambda: bool(self._gadget.seen_drives) == on)
+        drives = self._gadget.seen_drives
+        if bool(drives) != on:
+            has = ", ".join(map(_named, drives)) or "no drive"
+            raise Untrue(f"the server said that the disk is {_on_or_off(on)}; the gadget has {has}")
         return said
 
     def switch_disk(self, *, on: bool) -> None:

@@ -514,11 +514,11 @@ SAYS = "toggle_device() { answer_success '{\"on\":%s}'; }\n"
 SWITCHES_OFF = """
 toggle_device() {
     (
-        sleep %d
+        sleep %s
         run_init_script stop
         rm -f /boot/usb.disk0
         drop_function mass_storage.disk0
-        sleep %d
+        sleep %s
         run_init_script start
     ) >/dev/null 2>&1 </dev/null %s
     answer_success '{"on":%s}'
@@ -534,7 +534,7 @@ toggle_device() {
         (SAYS % "false", "said that the disk is off; the gadget has mass_storage.disk0"),
         (SWITCHES_OFF % (0, 0, "", "true"), "said that the disk is on; the gadget has no drive"),
         (SWITCHES_OFF % (0, 0, "", "false"), None),
-        (SWITCHES_OFF % (1, 1, "&", "false"), None),
+        (SWITCHES_OFF % (0.5, 0.5, "&", "false"), None),
     ],
     ids=["stays_on", "stays_on_and_says_off", "off_and_says_on", "off", "off_after_its_answer"],
 )
